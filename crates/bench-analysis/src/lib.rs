@@ -1,0 +1,1 @@
+//! RunResult to Analysis: metrics, exact quantiles and intervals, paired comparison, cost

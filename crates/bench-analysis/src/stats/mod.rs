@@ -1,0 +1,30 @@
+//! Statistics on slices of `f64`: quantiles, intervals, comparisons, sample sizes.
+//!
+//! Everything here is a pure function: no I/O, no clock, no global state; whatever resamples takes its seed as an
+//! argument. The functions know nothing of requests or targets; [`crate::metrics`] and [`crate::compare`] feed them.
+//! Formulas carry their source; the reference values live in `tests/golden`.
+//!
+//! Conventions: quantile levels and confidence lie in (0, 1); a failed request enters as `+∞`; NaN is refused, never
+//! skipped; a statistic that the sample cannot support is an error that names how much would be needed.
+
+pub mod bootstrap;
+pub mod dependence;
+pub mod distribution;
+pub mod equivalence;
+pub mod interval;
+pub mod mean;
+pub mod multiple;
+pub mod order_interval;
+pub mod paired;
+pub mod permutation;
+pub mod power;
+pub mod proportion;
+pub mod quantile;
+pub mod ratio;
+pub mod runs;
+pub mod signed_rank;
+pub mod summary;
+pub mod two_sample;
+
+pub use interval::{Interval, StatsError};
+pub use quantile::{QuantileType, Sample};

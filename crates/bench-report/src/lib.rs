@@ -1,0 +1,1 @@
+//! Analysis to terminal text, Markdown and JSON

@@ -1,0 +1,1 @@
+//! Scenario to RunResult: schedule, pacing, interleaved execution, recording

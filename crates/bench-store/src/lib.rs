@@ -1,0 +1,1 @@
+//! Run directories and record files that survive a kill

@@ -1,0 +1,1 @@
+//! Measure LLM providers: compare, load, report

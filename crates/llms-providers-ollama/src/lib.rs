@@ -1,0 +1,1 @@
+//! Ollama /api/chat as a pure codec

@@ -1,0 +1,1 @@
+//! OpenAI chat completions and everything compatible, as a pure codec

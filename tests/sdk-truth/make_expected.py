@@ -1,0 +1,122 @@
+"""Writes the ground truth of the provider codecs: what each vendor's own SDK makes of recorded bytes.
+
+For every selected recording a replay server (`replay.py`) answers with the recorded status, headers
+and body, the vendor's Python SDK is called against it, and what the SDK hands to its user is written
+down: joined text, reasoning, tool calls, finish reason, usage, or the exception. Nothing here parses
+wire bytes by itself; where the SDK has an accumulator for streams, that one is used.
+
+    python make_expected.py --recordings DIR --out DIR            write <p>.jsonl and expected.json
+    python make_expected.py --recordings crates --out crates --check    compare, exit 1 on a difference
+
+DIR is read as `DIR/<provider>.jsonl` or `DIR/llms-providers-<provider>/tests/recordings/<provider>.jsonl`;
+`--out DIR` writes to `DIR/llms-providers-<provider>/tests/recordings/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+import truth_anthropic
+import truth_bedrock
+import truth_ollama
+import truth_openai
+from replay import Replay, load
+
+PROVIDERS = {
+    "openai": truth_openai,
+    "anthropic": truth_anthropic,
+    "bedrock": truth_bedrock,
+    "ollama": truth_ollama,
+}
+
+
+def crate_dir(root: Path, provider: str) -> Path:
+    return root / f"llms-providers-{provider}" / "tests" / "recordings"
+
+
+def find_recordings(root: Path, provider: str) -> Path:
+    flat, nested = root / f"{provider}.jsonl", crate_dir(root, provider) / f"{provider}.jsonl"
+    return flat if flat.exists() else nested
+
+
+def same_json(sent: bytes, recorded: str) -> bool:
+    try:
+        return json.loads(sent) == json.loads(recorded)
+    except ValueError:
+        return False
+
+
+def make(provider: str, recordings: list[dict], chunk_bytes: int) -> dict:
+    """Calls the SDK once (or twice, where two ways are compared) for each recording."""
+    sdk, truths, repeated, other_paths = PROVIDERS[provider], {}, 0, 0
+    with Replay(recordings, chunk_bytes=chunk_bytes) as server:
+        for recording in recordings:
+            recording_id = recording["id"]
+            try:
+                truth = sdk.call(recording, server.url(recording_id))
+            except Exception as error:
+                raise RuntimeError(f"{recording_id}: the driver, not the SDK's user, met {error!r}") from error
+            path, sent = server.seen[recording_id]
+            other_paths += path != recording["request"]["path"]
+            repeated += same_json(sent, recording["request"]["body"])
+            truths[recording_id] = truth
+    print(
+        f"{provider}: {len(truths)} recordings; the SDK sent the recorded body in {repeated}, another path in {other_paths}",
+        file=sys.stderr,
+    )
+    return {
+        "sdk": sdk.NAME,
+        "sdk_version": sdk.VERSION,
+        "python": platform.python_version(),
+        "recordings": dict(sorted(truths.items())),
+    }
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """Recording ids whose truth differs; versions may differ freely."""
+    was, now = old["recordings"], new["recordings"]
+    return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recordings", required=True, type=Path, help="where the recordings are")
+    parser.add_argument("--out", required=True, type=Path, help="where crates' recordings are written")
+    parser.add_argument("--provider", action="append", choices=PROVIDERS, help="only this one (repeatable)")
+    parser.add_argument("--chunk-bytes", type=int, default=97, help="size of the pieces of chunked bodies")
+    parser.add_argument("--check", action="store_true", help="compare with what is there, write nothing")
+    args = parser.parse_args()
+
+    # The SDKs must neither find a proxy nor a real key, and their advice on models is no news here.
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith(("AWS_", "OPENAI_", "AZURE_", "ANTHROPIC_", "OLLAMA_")):
+            del os.environ[name]
+    warnings.simplefilter("ignore")
+
+    different = 0
+    for provider in args.provider or PROVIDERS:
+        source = find_recordings(args.recordings, provider)
+        selected = [r for r in load(source) if r["endpoint"] in PROVIDERS[provider].ENDPOINTS]
+        expected = make(provider, selected, args.chunk_bytes)
+        target = crate_dir(args.out, provider)
+        if args.check:
+            ids = differences(json.loads((target / "expected.json").read_text(encoding="utf-8")), expected)
+            print(f"{provider}: {len(ids)} differences {' '.join(ids)}")
+            different += len(ids)
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) + "\n" for r in selected)
+        (target / f"{provider}.jsonl").write_text(lines, encoding="utf-8")
+        text = json.dumps(expected, ensure_ascii=False, indent=1) + "\n"
+        (target / "expected.json").write_text(text, encoding="utf-8")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
