@@ -66,10 +66,8 @@ def make(provider: str, recordings: list[dict], chunk_bytes: int) -> dict:
             other_paths += path != recording["request"]["path"]
             repeated += same_json(sent, recording["request"]["body"])
             truths[recording_id] = truth
-    print(
-        f"{provider}: {len(truths)} recordings; the SDK sent the recorded body in {repeated}, another path in {other_paths}",
-        file=sys.stderr,
-    )
+    told = f"the SDK sent the recorded body in {repeated}, another path in {other_paths}"
+    print(f"{provider}: {len(truths)} recordings; {told}", file=sys.stderr)
     return {
         "sdk": sdk.NAME,
         "sdk_version": sdk.VERSION,

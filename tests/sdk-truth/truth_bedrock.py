@@ -45,10 +45,8 @@ def call(recording: dict, url: str) -> dict:
 def blobs(value):
     """Turns the members that are blobs in the API (`bytes`, `redactedContent`) from base64 into bytes."""
     if isinstance(value, dict):
-        return {
-            key: base64.b64decode(member) if key in ("bytes", "redactedContent") and isinstance(member, str) else blobs(member)
-            for key, member in value.items()
-        }
+        is_blob = lambda key, member: key in ("bytes", "redactedContent") and isinstance(member, str)
+        return {k: base64.b64decode(m) if is_blob(k, m) else blobs(m) for k, m in value.items()}
     return [blobs(member) for member in value] if isinstance(value, list) else value
 
 
@@ -137,7 +135,7 @@ def failed(error, stream: bool) -> dict:
     detail, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
     notes = []
     if detail.get("Code", "").isdigit():
-        notes.append("the recording lacks the x-amzn-errortype header, so boto3 knows no exception type and uses the status")
+        notes.append("the recording lacks the x-amzn-errortype header, so boto3 gives the status in place of a code")
     return failure(
         stream=stream,
         status=meta.get("HTTPStatusCode", 200),

@@ -43,7 +43,7 @@ def whole(client: openai.OpenAI, known: dict, rest: dict) -> dict:
     completion, notes, more = raw.parse(), [], {}
     error = (completion.model_extra or {}).get("error")
     if completion.choices is None and error:
-        notes.append("an error object in an HTTP 200: the SDK raises nothing and hands out a completion without choices")
+        notes.append("an error object in an HTTP 200: the SDK raises nothing, its completion has no choices")
         more["error_in_body"] = error
     return entry(completion, False, raw.http_response.headers.get("x-request-id"), notes, more)
 
@@ -53,7 +53,9 @@ def streamed(client: openai.OpenAI, known: dict, rest: dict) -> dict:
         request_id = raw.response.headers.get("x-request-id")
         chunks = list(raw)
     with client.chat.completions.stream(**known, extra_body=rest) as stream:
-        completion = stream.get_final_completion()
+        # Not get_final_completion(): it raises for finish reasons `length` and `content_filter`.
+        stream.until_done()
+        completion = stream.current_completion_snapshot
 
     notes, more = [], {"chunks": len(chunks)}
     by_hand = "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == 0)
@@ -61,7 +63,7 @@ def streamed(client: openai.OpenAI, known: dict, rest: dict) -> dict:
         notes.append("joined by hand, the text differs from the accumulator's")
     usages = [chunk.usage for chunk in chunks if chunk.usage is not None]
     if usages and completion.usage is None:
-        notes.append("the accumulator loses the usage (a later chunk without one overwrites it); usage here is the chunk's own")
+        notes.append("the accumulator loses the usage (a later chunk overwrites it); usage here is the chunk's own")
         completion.usage = usages[-1]
     if len(usages) > 1:
         notes.append(f"{len(usages)} chunks carry usage; the last counts")
