@@ -6,6 +6,7 @@
 
 mod http_model;
 pub mod ndjson;
+pub mod refusal;
 pub mod sse;
 
 use std::{

@@ -1,0 +1,146 @@
+//! What every provider's `error.rs` needs to read a refusal: how long to wait, and a text that is safe to print.
+//!
+//! No vendor rules here: which status or word means what stands in each provider's `classify`.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "[redacted]";
+/// Longest wait believed; more is a server's mistake.
+const MAX_WAIT: Duration = Duration::from_hours(24 * 7);
+
+/// How long the server asks to wait: `retry-after-ms` in milliseconds, else `retry-after` in seconds or as an
+/// HTTP date, which counts from the answer's own `date` header, so that no clock is read here.
+///
+/// `None` when absent, unreadable, or a date without a `date` header; never longer than a week.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let seconds = |s: f64| Duration::try_from_secs_f64(s.max(0.0)).ok();
+    let wait = text("retry-after-ms")
+        .and_then(|ms| ms.parse::<f64>().ok())
+        .and_then(|ms| seconds(ms / 1e3))
+        .or_else(|| {
+            let value = text(header::RETRY_AFTER.as_str())?;
+            if let Ok(s) = value.parse::<f64>() {
+                return seconds(s);
+            }
+            let at = |date: &str| OffsetDateTime::parse(date, &Rfc2822).ok();
+            let wait = at(value)? - at(text(header::DATE.as_str())?)?;
+            Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+        })?;
+    (wait <= MAX_WAIT).then_some(wait)
+}
+
+/// `text` with every occurrence of one of `secrets`, and everything that looks like a key, replaced: servers quote
+/// keys in their refusals.
+///
+/// Looks like a key: a word that begins with `sk-`, `sk_`, `pk-`, `sess-`, `gsk_`, `xai-`, `hf_`, `AKIA` or `ASIA`
+/// (masked ones such as `sk-ab***yz` too), the word after `Bearer`, and any unbroken run of at least 32 letters and
+/// digits that has both. Request ids (`req_…`, `chatcmpl-…`) and UUIDs stay.
+pub fn redact<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        // A secret of a few characters would blacken ordinary words.
+        if secret.len() >= 4 && text.contains(secret) {
+            text = text.replace(secret, REDACTED);
+        }
+    }
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*');
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut after_bearer) = (text.as_str(), false);
+    while !rest.is_empty() {
+        let end = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        if word.is_empty() {
+            let gap = tail.find(in_word).unwrap_or(tail.len());
+            out.push_str(&tail[..gap]);
+            after_bearer &= tail[..gap].trim().is_empty();
+            rest = &tail[gap..];
+            continue;
+        }
+        let secret = looks_like_key(word) || (after_bearer && word.len() >= 8);
+        out.push_str(if secret { REDACTED } else { word });
+        after_bearer = word.eq_ignore_ascii_case("bearer");
+        rest = tail;
+    }
+    out
+}
+
+fn looks_like_key(word: &str) -> bool {
+    const PREFIXES: [&str; 9] = ["sk-", "sk_", "pk-", "sess-", "gsk_", "xai-", "hf_", "AKIA", "ASIA"];
+    if word.len() >= 8 && PREFIXES.iter().any(|p| word.starts_with(p)) {
+        return true;
+    }
+    if word.starts_with("req_") || word.starts_with("chatcmpl-") {
+        return false;
+    }
+    word.split(['-', '_']).any(|run| {
+        run.len() >= 32
+            && run.bytes().any(|b| b.is_ascii_digit())
+            && run.bytes().any(|b| b.is_ascii_alphabetic())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[track_caller]
+    fn wait(pairs: &[(&'static str, &'static str)], expected: Option<Duration>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        assert_eq!(retry_after(&headers), expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn the_wait_is_read_in_every_form() {
+        let now = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        wait(&[], None);
+        wait(&[("retry-after", "20")], Some(Duration::from_secs(20)));
+        wait(&[("retry-after", "0.5")], Some(Duration::from_millis(500)));
+        wait(&[("retry-after-ms", "1250"), ("retry-after", "2")], Some(Duration::from_millis(1250)));
+        wait(&[("retry-after-ms", "soon"), ("retry-after", "2")], Some(Duration::from_secs(2)));
+        wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), now], Some(Duration::from_secs(30)));
+        wait(&[("retry-after", "Sun, 06 Nov 1994 08:40:00 GMT"), now], Some(Duration::ZERO));
+        wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], None);
+        wait(&[("retry-after", "later")], None);
+        wait(&[("retry-after", "99999999")], None);
+        wait(&[("retry-after", "inf")], None);
+    }
+
+    #[track_caller]
+    fn text(input: &str, secrets: &[&str], expected: &str) {
+        assert_eq!(redact(input, secrets.iter().copied()), expected);
+    }
+
+    #[test]
+    fn keys_do_not_survive() {
+        text("wrong key sk-proj-abc_DEF12: see docs", &[], "wrong key [redacted]: see docs");
+        text("Incorrect API key provided: sk-ab*******wxyz.", &[], "Incorrect API key provided: [redacted].");
+        text("got Bearer hunter22 here", &[], "got Bearer [redacted] here");
+        text("key hunter2 is wrong", &["hunter2"], "key [redacted] is wrong");
+        text("key 0123456789abcdef0123456789abcdef", &[], "key [redacted]");
+        text("é ü – sk-12345678", &[], "é ü – [redacted]");
+    }
+
+    #[test]
+    fn what_is_no_key_survives() {
+        for kept in [
+            "",
+            "the model `gpt-4o-mini-2024-07-18` does not exist",
+            "request req_5cf06a7fabd45ebe21ee38c14c5b2f76",
+            "request 896d687b-9cae-4e24-9201-0898cd4e92db",
+            "the bearer of bad news, task-based",
+            "limit 10000 / min – wait 20 s",
+        ] {
+            text(kept, &["", "the"], kept);
+        }
+    }
+}
