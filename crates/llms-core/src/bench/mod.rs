@@ -1,1 +1,35 @@
-//! Benchmark entities and traits.
+//! Entities and traits of benchmarking: what flows from a scenario to a verdict.
+//!
+//! [`Scenario`] → schedule (drawn by the runner) → [`RequestRecord`]s → [`RunResult`] → [`Analysis`] → report.
+//! Plain data with public fields, serialised as it stands; each arrow is implemented in a crate of its own.
+
+pub mod analysis;
+pub mod comparison;
+pub mod duration;
+pub mod load;
+pub mod metric;
+pub mod mock;
+pub mod record;
+pub mod result;
+pub mod scenario;
+pub mod slo;
+pub mod traits;
+pub mod validity;
+
+pub use analysis::{
+    Analysis, Bound, Bounded, CostSummary, ErrorGroup, Estimate, Measured, MetricSummary, QuantileEstimate,
+    TargetAnalysis, Throughput, TokenSummary,
+};
+pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
+pub use load::{Arrivals, Load};
+pub use metric::{Better, MetricDef, Origin};
+pub use mock::{MockConfiguration, MockConfigurator};
+pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
+pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
+pub use scenario::{Order, Prompt, Scenario, Warmup};
+pub use slo::{Slo, SloLimit};
+pub use traits::{
+    BenchmarkRunner, NullSink, PerformanceAnalyzer, Progress, ProgressUpdate, ProviderComparator, RecordSink,
+    Target,
+};
+pub use validity::{Finding, Level, Validity};

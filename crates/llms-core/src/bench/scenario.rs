@@ -1,0 +1,289 @@
+//! What is run: prompts, load, limits, and what a model must be able to do for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{duration, load::Load, result::Seeds, slo::Slo};
+use crate::{
+    chat::{ChatOptions, ChatRequest, Message, ToolChoice, ToolDefinition},
+    config::{ConfigErrors, validate_options},
+    error::{Error, ErrorCode, Result},
+    model::{Capabilities, ModelInfo},
+};
+
+/// One prompt. A bare string in a file is a user message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "PromptFile")]
+pub struct Prompt {
+    /// Unique within the scenario; `p0`, `p1`, … unless given.
+    pub id: String,
+    /// The conversation to send.
+    pub messages: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PromptFile {
+    Text(String),
+    Short {
+        #[serde(default)]
+        id: String,
+        text: String,
+    },
+    Full {
+        #[serde(default)]
+        id: String,
+        messages: Vec<Message>,
+    },
+}
+
+impl From<PromptFile> for Prompt {
+    fn from(file: PromptFile) -> Self {
+        match file {
+            PromptFile::Text(text) => Self { id: String::new(), messages: vec![Message::user(text)] },
+            PromptFile::Short { id, text } => Self { id, messages: vec![Message::user(text)] },
+            PromptFile::Full { id, messages } => Self { id, messages },
+        }
+    }
+}
+
+impl Prompt {
+    /// A user message under an id.
+    pub fn new(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { id: id.into(), messages: vec![Message::user(text)] }
+    }
+}
+
+/// Requests before the measured window, per target. They use prompts of their own, so that prefix caches are as
+/// cold for the measured prompts as they would have been.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Warmup {
+    /// Requests per target; 0 switches it off.
+    pub requests: u32,
+    /// Prompts; the runner's own neutral ones when empty. Must not repeat measured ones.
+    pub prompts: Vec<Prompt>,
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self { requests: 4, prompts: Vec::new() }
+    }
+}
+
+/// How the targets of a comparison take turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Blocks of one prompt × all targets, in a seeded random order: drift hits all targets alike.
+    #[default]
+    Interleaved,
+    /// One target after the other. Drift between them cannot be told from a difference; reports say so.
+    Sequential,
+}
+
+/// A benchmark scenario, from a file or from code. Times are limits, not measurements.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scenario {
+    /// Unique name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// At least one; cycled through when there are more requests than prompts.
+    pub prompts: Vec<Prompt>,
+    /// System message put in front of every prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Requests before the measured window.
+    pub warmup: Warmup,
+    /// Closed or open loop.
+    pub load: Load,
+    /// Measured requests per target; with `duration`, whichever ends first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Length of the measured window.
+    #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+    /// Limit of one request.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// How long in-flight requests are waited for after the window; then they are censored.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+    /// Stream the answers. Required for every token-level metric.
+    pub streaming: bool,
+    /// Refuse models that cannot call tools.
+    pub requires_tools: bool,
+    /// Tools offered with every prompt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolDefinition>,
+    /// How they may be used.
+    pub tool_choice: ToolChoice,
+    /// Sampling and limits.
+    pub options: ChatOptions,
+    /// How several targets take turns.
+    pub order: Order,
+    /// Put a random nonce in front of each prompt so that no cache can answer.
+    pub cache_bust: bool,
+    /// Per-request limits for goodput.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slo: Vec<Slo>,
+    /// Seeds; drawn and recorded where absent.
+    pub seeds: Seeds,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            name: "unnamed".to_owned(),
+            description: String::new(),
+            prompts: Vec::new(),
+            system: None,
+            warmup: Warmup::default(),
+            load: Load::default(),
+            requests: None,
+            duration: None,
+            timeout: Duration::from_secs(60),
+            drain: Duration::from_secs(60),
+            streaming: true,
+            requires_tools: false,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::default(),
+            options: ChatOptions::default(),
+            order: Order::default(),
+            cache_bust: false,
+            slo: Vec::new(),
+            seeds: Seeds::default(),
+        }
+    }
+}
+
+impl Scenario {
+    /// A scenario of these prompts.
+    pub fn new(name: impl Into<String>, prompts: impl IntoIterator<Item = impl Into<Prompt>>) -> Self {
+        Self { name: name.into(), prompts: prompts.into_iter().map(Into::into).collect(), ..Self::default() }
+            .with_ids()
+    }
+
+    /// Gives prompts without an id one by position.
+    pub fn with_ids(mut self) -> Self {
+        for (kind, prompts) in [("p", &mut self.prompts), ("w", &mut self.warmup.prompts)] {
+            for (i, p) in prompts.iter_mut().enumerate() {
+                if p.id.is_empty() {
+                    p.id = format!("{kind}{i}");
+                }
+            }
+        }
+        self
+    }
+
+    /// The request that asks `prompt`, `nonce` put in front of its last user message when given.
+    pub fn request(&self, prompt: &Prompt, nonce: Option<&str>) -> ChatRequest {
+        let mut messages = prompt.messages.clone();
+        if let Some(system) = &self.system {
+            messages.insert(0, Message::system(system));
+        }
+        if let (Some(nonce), Some(Message::User { content })) =
+            (nonce, messages.iter_mut().find(|m| matches!(m, Message::User { .. })))
+        {
+            content.insert(0, crate::chat::Content::text(format!("[{nonce}] ")));
+        }
+        ChatRequest {
+            messages,
+            options: self.options.clone(),
+            tools: self.tools.clone(),
+            tool_choice: self.tool_choice.clone(),
+        }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// Every field that is wrong, what was expected, what was found.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut e = ConfigErrors::default();
+        e.check(!self.name.trim().is_empty(), "name", "expected a name", "nothing");
+        e.check(!self.prompts.is_empty(), "prompts", "expected at least one prompt", "none");
+        for (i, p) in self.prompts.iter().enumerate() {
+            if p.messages.iter().all(|m| m.text().trim().is_empty()) {
+                e.push(format!("prompts[{i}]"), "expected a message with text", "none");
+            }
+            if self.prompts[..i].iter().any(|q| q.id == p.id) {
+                e.push(format!("prompts[{i}].id"), "expected an id used once", &p.id);
+            }
+        }
+        for (i, w) in self.warmup.prompts.iter().enumerate() {
+            if self.prompts.iter().any(|p| p.messages == w.messages) {
+                e.push(format!("warmup.prompts[{i}]"), "expected a prompt that is not measured", &w.id);
+            }
+        }
+        e.nest("load", self.load.validate());
+        match (self.requests, self.duration) {
+            (None, None) => e.push("requests", "expected a number of requests or a duration", "neither"),
+            (Some(0), _) => e.push("requests", "expected at least 1", 0),
+            _ => {}
+        }
+        e.check(
+            self.duration.is_none_or(|d| !d.is_zero()),
+            "duration",
+            "expected a duration above 0 s",
+            "0 s",
+        );
+        e.check(!self.timeout.is_zero(), "timeout", "expected a duration above 0 s", "0 s");
+        e.check(
+            !(self.requires_tools && self.tools.is_empty()),
+            "tools",
+            "expected tools, as requires_tools is set",
+            "none",
+        );
+        for (i, t) in self.tools.iter().enumerate() {
+            e.check(!t.name.is_empty(), &format!("tools[{i}].name"), "expected a name", "nothing");
+            e.check(
+                t.parameters.is_object(),
+                &format!("tools[{i}].parameters"),
+                "expected a JSON Schema object",
+                &t.parameters,
+            );
+        }
+        validate_options(&self.options, &Capabilities::default(), &mut e);
+        e.into_result()
+    }
+
+    /// Whether `model` can run this scenario.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the missing capability.
+    pub fn validate_provider(&self, model: &ModelInfo) -> Result<()> {
+        let missing = |what: &str| {
+            Err(Error::new(
+                "scenario.validate_provider",
+                ErrorCode::InvalidRequest,
+                format!(
+                    "scenario `{}` needs {what}, which {}:{} does not have; choose another model or scenario",
+                    self.name, model.provider, model.model
+                ),
+            ))
+        };
+        if self.streaming && !model.capabilities.streaming {
+            return missing("streaming");
+        }
+        if (self.requires_tools || !self.tools.is_empty()) && !model.capabilities.tools {
+            return missing("tools");
+        }
+        Ok(())
+    }
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::new("", text)
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::new("", text)
+    }
+}
