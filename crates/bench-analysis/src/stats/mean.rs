@@ -47,7 +47,12 @@ pub fn t_interval(x: &[f64], confidence: f64) -> Result<MeanEstimate, StatsError
 ///
 /// # Source
 /// Efron and Tibshirani 1993, chapter 12.
-pub fn studentized_bootstrap(x: &[f64], confidence: f64, resamples: usize, seed: u64) -> Result<MeanEstimate, StatsError> {
+pub fn studentized_bootstrap(
+    x: &[f64],
+    confidence: f64,
+    resamples: usize,
+    seed: u64,
+) -> Result<MeanEstimate, StatsError> {
     check_finite(x)?;
     check_at_least("a studentised bootstrap", x, 5)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -68,7 +73,11 @@ pub fn studentized_bootstrap(x: &[f64], confidence: f64, resamples: usize, seed:
 ///
 /// # Errors
 /// As [`studentized_bootstrap`].
-pub fn studentized_from_indices(x: &[f64], indices: &[Vec<usize>], confidence: f64) -> Result<MeanEstimate, StatsError> {
+pub fn studentized_from_indices(
+    x: &[f64],
+    indices: &[Vec<usize>],
+    confidence: f64,
+) -> Result<MeanEstimate, StatsError> {
     check_finite(x)?;
     check_at_least("a studentised bootstrap", x, 2)?;
     let centre = mean(x);
@@ -97,7 +106,9 @@ fn studentized(draw: &[f64], centre: f64) -> Option<f64> {
 fn bootstrap_t_limits(x: &[f64], mut t_star: Vec<f64>, confidence: f64) -> Result<MeanEstimate, StatsError> {
     check_unit("confidence", confidence)?;
     if t_star.is_empty() {
-        return Err(StatsError::Undefined("expected values that differ: a bootstrap of equal values has no spread"));
+        return Err(StatsError::Undefined(
+            "expected values that differ: a bootstrap of equal values has no spread",
+        ));
     }
     t_star.sort_unstable_by(f64::total_cmp);
     let half = 0.5 * (1.0 - confidence);

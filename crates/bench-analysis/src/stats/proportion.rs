@@ -8,7 +8,11 @@ fn check_counts(k: u64, n: u64) -> Result<(), StatsError> {
         return Err(StatsError::Empty);
     }
     if n < k {
-        return Err(StatsError::OutOfRange { what: "count of hits", range: "at most the number of trials", got: k as f64 });
+        return Err(StatsError::OutOfRange {
+            what: "count of hits",
+            range: "at most the number of trials",
+            got: k as f64,
+        });
     }
     Ok(())
 }
