@@ -1,1 +1,97 @@
-fn main() {}
+//! `cargo xtask …`: builds the release binary and runs comparisons and checks with it.
+//!
+//! Opens no sockets and knows no provider: it calls cargo and `llms-bench`.
+
+mod process;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::process::{Step, cargo, run_steps};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Comparisons and checks over the llms-bench workspace", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Compare providers: four simulated ones without arguments, or those named with --target (all arguments of
+    /// `llms-bench compare`).
+    #[command(disable_help_flag = true)]
+    BenchCompare {
+        /// Passed on to `llms-bench compare`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run any `llms-bench` command with the release binary.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to `llms-bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// All tests, in release (a debug client's timings are worthless): nextest where installed, else cargo test.
+    Test,
+    /// Formatting, clippy, tests, docs, tidy, and the default comparison: what must pass before anything lands.
+    Ci,
+    /// Check the house: the arrows between crates, the files every crate must have.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().task {
+        Task::BenchCompare { args } => bench(&[&["compare".to_owned()], args.as_slice()].concat()),
+        Task::Bench { args } => bench(&args),
+        Task::Test => run_steps(&tests()),
+        Task::Ci => ci(),
+        Task::Tidy => tidy::run(),
+    }
+}
+
+/// Builds the release binary and hands over to it; its exit code is ours.
+fn bench(args: &[String]) -> ExitCode {
+    let built = cargo(["build", "--quiet", "--release", "--package", "llms-bench"]);
+    if let Err(code) = built {
+        return code;
+    }
+    process::binary(args)
+}
+
+fn tests() -> Vec<Step> {
+    let mut steps = Vec::new();
+    if process::has_nextest() {
+        steps.push(Step::new("tests", ["nextest", "run", "--release", "--workspace"]));
+        steps.push(Step::new("doc tests", ["test", "--quiet", "--release", "--workspace", "--doc"]));
+    } else {
+        steps.push(Step::new("tests", ["test", "--release", "--workspace"]));
+    }
+    steps
+}
+
+fn ci() -> ExitCode {
+    let mut steps = vec![Step::new("formatting", ["fmt", "--all", "--check"])];
+    steps.extend(tests());
+    steps.push(Step::new(
+        "clippy",
+        ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"],
+    ));
+    steps.push(
+        Step::new("docs", ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    );
+    let checked = run_steps(&steps);
+    if checked != ExitCode::SUCCESS {
+        return checked;
+    }
+    let tidy = tidy::run();
+    if tidy != ExitCode::SUCCESS {
+        return tidy;
+    }
+    process::say("bench-compare");
+    bench(&["compare".to_owned()])
+}
