@@ -13,6 +13,7 @@ pub mod record;
 pub mod result;
 pub mod scenario;
 pub mod slo;
+pub mod summary;
 pub mod traits;
 pub mod validity;
 
@@ -28,8 +29,9 @@ pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
 pub use scenario::{Order, Prompt, Scenario, Warmup};
 pub use slo::{Slo, SloLimit};
+pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
 pub use traits::{
     BenchmarkRunner, NullSink, PerformanceAnalyzer, Progress, ProgressUpdate, ProviderComparator, RecordSink,
-    Target,
+    Summarizer, Target,
 };
 pub use validity::{Finding, Level, Validity};

@@ -9,6 +9,7 @@ use super::{
     record::{RequestRecord, RunPhase},
     result::{RunManifest, RunResult, TargetInfo},
     scenario::Scenario,
+    summary::BenchmarkResult,
 };
 use crate::{context::CallContext, error::Result, model::SharedModel};
 
@@ -150,4 +151,13 @@ pub trait ProviderComparator: Send + Sync {
     /// # Errors
     /// `invalid_input` below two targets.
     fn compare(&self, run: &RunResult) -> Result<Comparison>;
+}
+
+/// The contract's summary of a run: one [`BenchmarkResult`] per target on which something was measured.
+pub trait Summarizer: Send + Sync {
+    /// In the order of the run's targets; a target without a single ended request has no result.
+    ///
+    /// # Errors
+    /// `invalid_input` when the records do not fit the manifest.
+    fn summarize(&self, run: &RunResult) -> Result<Vec<BenchmarkResult>>;
 }
