@@ -1,6 +1,7 @@
 //! A [`ChatModel`] of a codec and a transport.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     future::poll_fn,
     sync::{
@@ -36,12 +37,27 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 pub struct HttpModel<C, T: ?Sized = dyn Transport> {
     codec: C,
     transport: Arc<T>,
+    timeout: Option<Duration>,
 }
 
 impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
     /// A model that speaks `codec` over `transport`.
     pub fn new(codec: C, transport: Arc<T>) -> Self {
-        Self { codec, transport }
+        Self { codec, transport, timeout: None }
+    }
+
+    /// Limits calls whose context has no deadline of its own.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// `ctx`, with the model's own limit where it has none.
+    fn limited<'c>(&self, ctx: &'c CallContext) -> Cow<'c, CallContext> {
+        match self.timeout {
+            Some(timeout) if ctx.deadline.is_none() => Cow::Owned(ctx.clone().with_timeout(timeout)),
+            _ => Cow::Borrowed(ctx),
+        }
     }
 
     /// The codec.
@@ -198,6 +214,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
 
     async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
         let phase = Progress::new();
+        let ctx = &*self.limited(ctx);
         let call = async {
             let mut reply = self.send(request, Delivery::Whole, ctx, &phase).await?;
             phase.set(CallPhase::Body);
@@ -221,6 +238,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
         sink: &mut dyn EventSink,
     ) -> Result<Outcome> {
         let phase = Progress::new();
+        let ctx = &*self.limited(ctx);
         ctx.run(self.op("stream"), self.drive_inner(request, ctx, sink, &phase))
             .await
             .map_err(|e| self.attribute(e, &phase))

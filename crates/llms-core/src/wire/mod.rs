@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chat::{ChatRequest, ChatResponse},
     context::CallContext,
-    error::{Error, Result},
+    error::{Error, ErrorCode, Result},
     event::{EventSink, Stamp},
     model::{ModelInfo, Outcome},
     observe::{ConnectionInfo, HookValue},
@@ -173,6 +173,26 @@ pub trait Framer: Send {
     /// # Errors
     /// `malformed_response` as above.
     fn finish(&mut self) -> Result<Option<Frame<'_>>>;
+}
+
+/// Largest frame a framer accepts unless told otherwise: 16 MiB.
+pub const DEFAULT_MAX_FRAME_BYTES: usize = 16 << 20;
+
+#[cold]
+fn too_large(op: &'static str, what: &str, limit: usize) -> Error {
+    Error::new(
+        op,
+        ErrorCode::MalformedResponse,
+        format!(
+            "expected {what}s of at most {limit} bytes, got a longer one; raise the frame limit if it is genuine"
+        ),
+    )
+}
+
+#[cold]
+fn not_utf8(op: &'static str, e: std::str::Utf8Error) -> Error {
+    Error::new(op, ErrorCode::MalformedResponse, "expected UTF-8; the server or a proxy sends something else")
+        .with_source(e)
 }
 
 /// Receives values a server reports about itself, under stable keys.
