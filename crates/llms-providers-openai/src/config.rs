@@ -1,0 +1,471 @@
+//! Where requests go and what every one of them carries: [`ModelConfig`] and the environment, checked once.
+//!
+//! First step of the flow; everything after it is infallible setup. It decides base URL, dialect ([`Service`]), key
+//! and headers. It sends nothing and reads no environment but through the given function.
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `OPENAI_API_KEY` | key; goes to `api.openai.com` and its regions, to the host of `OPENAI_BASE_URL`, to loopback |
+//! | `OPENAI_BASE_URL` | base URL when the configuration names none |
+//! | `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` | headers `OpenAI-Organization`, `OpenAI-Project`, to the vendor's own hosts only |
+//! | `AZURE_OPENAI_API_KEY` | key of Azure resources; goes to Azure's hosts, to the host of `AZURE_OPENAI_ENDPOINT`, to loopback |
+//! | `AZURE_OPENAI_ENDPOINT` | base URL when `azure_deployment` is given and the configuration names none |
+//! | `OPENAI_API_VERSION` | `api-version` of Azure deployment paths when the configuration names none |
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use llms_core::{
+    CallPhase, Capabilities, ChatOptions, Error, ErrorCode, ModelInfo, Result,
+    config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use crate::codec::PROVIDER;
+
+/// Used when nothing else is named.
+pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
+/// The newest dated version of Azure's deployment paths that is not a preview.
+pub const DEFAULT_AZURE_API_VERSION: &str = "2024-10-21";
+/// OpenAI's own hosts; a leading `.` matches sub-domains (`eu.api.openai.com`).
+pub const OPENAI_HOSTS: &[&str] = &["api.openai.com", ".api.openai.com"];
+/// Azure's own hosts.
+pub const AZURE_HOSTS: &[&str] =
+    &[".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us"];
+
+/// Keys understood in [`ModelConfig::provider_specific`]; any other is refused by name.
+pub const SPECIFIC_KEYS: &[&str] =
+    &["api_version", "azure_deployment", "max_tokens_field", "organization", "project", "stream_usage"];
+
+/// Path of a chat request below the base URL.
+const CHAT: &str = "/chat/completions";
+/// Mark of Azure's deployment paths.
+const DEPLOYMENTS: &str = "/openai/deployments/";
+
+/// Which dialect is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// OpenAI itself.
+    OpenAi,
+    /// Azure OpenAI, by deployment path or by its `/openai/v1`.
+    Azure,
+    /// Anything else with the same API: vLLM, SGLang, llama.cpp, Ollama's `/v1`, gateways.
+    Compatible,
+}
+
+/// The body field that carries [`ChatOptions::max_tokens`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenLimitField {
+    /// `max_completion_tokens`: the only one that reasoning models of OpenAI take.
+    MaxCompletionTokens,
+    /// `max_tokens`: the one that every compatible server knows; OpenAI calls it deprecated.
+    MaxTokens,
+}
+
+/// A checked configuration. Built by [`Config::new`] only, so that what follows need not check again.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) model: String,
+    pub(crate) service: Service,
+    pub(crate) base: Url,
+    pub(crate) chat: Uri,
+    pub(crate) models: Uri,
+    /// What every request carries; credentials are marked sensitive.
+    pub(crate) headers: HeaderMap,
+    /// Everything that must never be printed.
+    pub(crate) secrets: Vec<SecretString>,
+    pub(crate) has_key: bool,
+    pub(crate) token_limit: TokenLimitField,
+    pub(crate) stream_usage: bool,
+    pub(crate) options: ChatOptions,
+    pub(crate) timeout: Duration,
+}
+
+impl Config {
+    /// Checks `config` and looks up in `env` what it leaves out.
+    ///
+    /// # Errors
+    /// `invalid_config` naming every wrong field; `authentication_error` when the address is the vendor's own and
+    /// there is no key for it, naming the variable to set.
+    pub fn new(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
+        let mut errors = config.validate(&capabilities()).err().unwrap_or_default();
+        let specific = Specific::read(&config.provider_specific, &mut errors);
+        let place = match Place::find(config, &specific, env) {
+            Ok(place) => Some(place),
+            // `validate` has already named a bad base_url.
+            Err((field, ..)) if errors.errors.iter().any(|e| e.field == field) => None,
+            Err((field, message, found)) => {
+                errors.push(field, message, found);
+                None
+            }
+        };
+        let headers = user_headers(&config.headers, &mut errors);
+        let key = config.api_key.clone().filter(|k| !k.expose_secret().trim().is_empty());
+        errors.check(
+            key.as_ref().is_none_or(|k| bearer(k).is_some()),
+            "api_key",
+            "expected visible ASCII characters",
+            "others",
+        );
+        errors.into_result()?;
+        let place = place.expect("invariant: without a place there was an error");
+
+        let Place { service, base, chat, models } = place;
+        let own = headers.contains_key(header::AUTHORIZATION) || headers.contains_key("api-key");
+        let key = match key {
+            Some(key) => Some(key),
+            None if own => None,
+            None => key_from_env(service, &base, env)?,
+        };
+        let mut config = Self {
+            model: config.model.clone(),
+            service,
+            base,
+            chat,
+            models,
+            headers: HeaderMap::new(),
+            // Short values (`x-team: prod`) are no credentials and would blacken ordinary words.
+            secrets: headers
+                .values()
+                .filter_map(|v| v.to_str().ok().filter(|v| v.len() >= 12))
+                .map(SecretString::from)
+                .collect(),
+            has_key: key.is_some() || own,
+            token_limit: specific.token_limit.unwrap_or(match service {
+                Service::Compatible => TokenLimitField::MaxTokens,
+                Service::OpenAi | Service::Azure => TokenLimitField::MaxCompletionTokens,
+            }),
+            stream_usage: specific.stream_usage.unwrap_or(true),
+            options: config.options.clone(),
+            timeout: config.timeout,
+        };
+        config.fill_headers(key, &specific, env, headers)?;
+        Ok(config)
+    }
+
+    fn fill_headers(
+        &mut self,
+        key: Option<SecretString>,
+        specific: &Specific,
+        env: &Env<'_>,
+        user: HeaderMap,
+    ) -> Result<()> {
+        let h = &mut self.headers;
+        h.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        h.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("llms-bench/", env!("CARGO_PKG_VERSION"))),
+        );
+        let own_host = self.service == Service::OpenAi;
+        for (name, value, variable) in [
+            ("openai-organization", &specific.organization, "OPENAI_ORG_ID"),
+            ("openai-project", &specific.project, "OPENAI_PROJECT_ID"),
+        ] {
+            if let Some(value) = value.clone().or_else(|| env(variable).filter(|_| own_host)) {
+                h.insert(HeaderName::from_static(name), sensitive(&value).ok_or_else(|| bad_value(name))?);
+            }
+        }
+        if let Some(key) = key {
+            let (name, value) = match self.service {
+                Service::Azure => (HeaderName::from_static("api-key"), sensitive(key.expose_secret().trim())),
+                Service::OpenAi | Service::Compatible => (header::AUTHORIZATION, bearer(&key)),
+            };
+            h.insert(name, value.ok_or_else(|| bad_value("the key"))?);
+            self.secrets.push(key.expose_secret().trim().into());
+        }
+        // What the user wrote wins, also over the key.
+        h.extend(user);
+        Ok(())
+    }
+
+    /// The model as the server names it; for Azure the deployment.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Where requests go, up to but without `/chat/completions`.
+    pub fn base_url(&self) -> &Url {
+        &self.base
+    }
+
+    /// Which dialect is spoken.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Whether requests carry a key.
+    pub fn has_key(&self) -> bool {
+        self.has_key
+    }
+
+    /// Which field carries the limit of generated tokens.
+    pub fn token_limit_field(&self) -> TokenLimitField {
+        self.token_limit
+    }
+
+    /// Limit of a call whose context has no deadline.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// What may never be printed.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(ExposeSecret::expose_secret)
+    }
+
+    /// Who answers, where, and what it can do.
+    pub(crate) fn info(&self) -> ModelInfo {
+        ModelInfo {
+            provider: PROVIDER.to_owned(),
+            model: self.model.clone(),
+            endpoint: Some(self.base.as_str().trim_end_matches('/').to_owned()),
+            capabilities: capabilities(),
+        }
+    }
+}
+
+/// What the wire can say. Whether a model understands images or tools is the model's affair; refusals are clear.
+fn capabilities() -> Capabilities {
+    Capabilities {
+        streaming: true,
+        tools: true,
+        images: true,
+        usage: true,
+        seed: true,
+        ..Capabilities::default()
+    }
+}
+
+/// [`ModelConfig::provider_specific`], read.
+#[derive(Default)]
+struct Specific {
+    api_version: Option<String>,
+    azure_deployment: Option<String>,
+    organization: Option<String>,
+    project: Option<String>,
+    token_limit: Option<TokenLimitField>,
+    stream_usage: Option<bool>,
+}
+
+impl Specific {
+    fn read(map: &BTreeMap<String, Value>, errors: &mut ConfigErrors) -> Self {
+        let mut s = Self::default();
+        for (key, value) in map {
+            let mut text = || match value.as_str().map(str::trim) {
+                Some(t) if !t.is_empty() && HeaderValue::from_str(t).is_ok() => Some(t.to_owned()),
+                _ => {
+                    errors.push(format!("provider_specific.{key}"), "expected a text", value);
+                    None
+                }
+            };
+            match key.as_str() {
+                "api_version" => s.api_version = text(),
+                "azure_deployment" => s.azure_deployment = text(),
+                "organization" => s.organization = text(),
+                "project" => s.project = text(),
+                "stream_usage" => {
+                    s.stream_usage = value.as_bool();
+                    errors.check(
+                        value.is_boolean(),
+                        "provider_specific.stream_usage",
+                        "expected true or false",
+                        value,
+                    );
+                }
+                "max_tokens_field" => match value.as_str() {
+                    Some("max_tokens") => s.token_limit = Some(TokenLimitField::MaxTokens),
+                    Some("max_completion_tokens") => {
+                        s.token_limit = Some(TokenLimitField::MaxCompletionTokens);
+                    }
+                    _ => errors.push(
+                        "provider_specific.max_tokens_field",
+                        "expected \"max_tokens\" or \"max_completion_tokens\"",
+                        value,
+                    ),
+                },
+                _ => errors.push(
+                    format!("provider_specific.{key}"),
+                    format!("expected one of {}", SPECIFIC_KEYS.join(", ")),
+                    "an unknown setting",
+                ),
+            }
+        }
+        s
+    }
+}
+
+/// Where requests go.
+struct Place {
+    service: Service,
+    base: Url,
+    chat: Uri,
+    models: Uri,
+}
+
+/// Field, what was expected, what was found.
+type Wrong = (&'static str, String, String);
+
+impl Place {
+    fn find(config: &ModelConfig, specific: &Specific, env: &Env<'_>) -> Result<Self, Wrong> {
+        let from_env = |name: &'static str| {
+            env(name).map(|text| parse_base_url(&text).map_err(|e| (name, e, text))).transpose()
+        };
+        let named =
+            config.base_url.as_ref().map(|t| parse_base_url(t).map_err(|e| ("base_url", e, t.clone())));
+        let named = named.transpose()?;
+        let by_deployment = specific.azure_deployment.is_some();
+        // A broken variable matters only when it is needed.
+        let mut base = match named {
+            Some(url) => url,
+            None if by_deployment => from_env("AZURE_OPENAI_ENDPOINT")?.ok_or_else(|| {
+                let message = "expected base_url or AZURE_OPENAI_ENDPOINT with the address of the resource";
+                ("base_url", message.to_owned(), "neither".to_owned())
+            })?,
+            None => match from_env("OPENAI_BASE_URL")? {
+                Some(url) => url,
+                None => Url::parse(DEFAULT_BASE_URL).expect("invariant: the default is a URL"),
+            },
+        };
+        let azure = by_deployment
+            || base.path().contains(DEPLOYMENTS)
+            || base.host_str().is_some_and(|h| is_host_of(h, AZURE_HOSTS));
+        let path = base.path().trim_end_matches('/');
+        let path = path.strip_suffix(CHAT).unwrap_or(path);
+        let path = match &specific.azure_deployment {
+            Some(name) if !path.contains(DEPLOYMENTS) => {
+                format!("{}{DEPLOYMENTS}{name}", path.strip_suffix("/openai").unwrap_or(path))
+            }
+            Some(name) if !path.ends_with(&format!("{DEPLOYMENTS}{name}")) => {
+                let message = "expected no other deployment than that of base_url";
+                return Err(("provider_specific.azure_deployment", message.to_owned(), name.clone()));
+            }
+            None if path.is_empty() && azure => "/openai/v1".to_owned(),
+            None if path.is_empty() => "/v1".to_owned(),
+            _ => path.to_owned(),
+        };
+        base.set_path(&path);
+        let service = if azure {
+            Service::Azure
+        } else if base.host_str().is_some_and(|h| is_host_of(h, OPENAI_HOSTS)) {
+            Service::OpenAi
+        } else {
+            Service::Compatible
+        };
+        let dated = base.path().contains(DEPLOYMENTS);
+        let version = specific.api_version.clone().or_else(|| {
+            dated.then(|| env("OPENAI_API_VERSION").unwrap_or_else(|| DEFAULT_AZURE_API_VERSION.to_owned()))
+        });
+        let resource = base.path().split_once(DEPLOYMENTS).map(|(before, _)| format!("{before}/openai"));
+        let models = resource.unwrap_or_else(|| base.path().to_owned()) + "/models";
+        Ok(Self {
+            service,
+            chat: uri(&base, &format!("{path}{CHAT}"), version.as_deref())?,
+            models: uri(&base, &models, version.as_deref())?,
+            base,
+        })
+    }
+}
+
+fn is_host_of(host: &str, hosts: &[&str]) -> bool {
+    hosts.iter().any(|own| if own.starts_with('.') { host.ends_with(own) } else { host == *own })
+}
+
+fn uri(base: &Url, path: &str, version: Option<&str>) -> Result<Uri, Wrong> {
+    let mut url = base.clone();
+    url.set_path(path);
+    if let Some(version) = version {
+        url.query_pairs_mut().append_pair("api-version", version);
+    }
+    url.as_str()
+        .parse()
+        .map_err(|e| ("base_url", format!("expected an address HTTP can say ({e})"), url.into()))
+}
+
+/// A variable that may hold a key, and where that key may go besides loopback.
+struct KeyVariable {
+    name: &'static str,
+    hosts: &'static [&'static str],
+    base: &'static str,
+}
+
+const OPENAI_KEY: KeyVariable =
+    KeyVariable { name: "OPENAI_API_KEY", hosts: OPENAI_HOSTS, base: "OPENAI_BASE_URL" };
+const AZURE_KEY: KeyVariable =
+    KeyVariable { name: "AZURE_OPENAI_API_KEY", hosts: AZURE_HOSTS, base: "AZURE_OPENAI_ENDPOINT" };
+
+/// The key of the first variable whose key may be sent to `to`; `None` when none is needed.
+fn key_from_env(service: Service, to: &Url, env: &Env<'_>) -> Result<Option<SecretString>> {
+    // Azure's newer API is documented with OpenAI's variables: `OPENAI_BASE_URL` decides where that key goes.
+    let variables: &[KeyVariable] = match service {
+        Service::Azure => &[AZURE_KEY, OPENAI_KEY],
+        Service::OpenAi | Service::Compatible => &[OPENAI_KEY],
+    };
+    for variable in variables {
+        let base = env(variable.base).and_then(|text| parse_base_url(&text).ok());
+        if let Some(key) = env(variable.name).map(SecretString::from)
+            && key_may_go_to(to, variable.hosts, base.as_ref())
+        {
+            return match bearer(&key) {
+                Some(_) => Ok(Some(key)),
+                None => Err(no_key(format!(
+                    "{} holds characters that no key has; expected visible ASCII, set it again",
+                    variable.name
+                ))),
+            };
+        }
+    }
+    let KeyVariable { name, hosts, .. } = variables[0];
+    let host = to.host_str().unwrap_or_default();
+    if !is_host_of(host, hosts) {
+        return Ok(None);
+    }
+    Err(no_key(if to.scheme() == "https" {
+        format!("{host} needs a key; set {name}, or api_key_env in the target's table")
+    } else {
+        format!("a key is not sent to {host} in the clear; use https://{host}")
+    }))
+}
+
+fn no_key(message: String) -> Error {
+    Error::new("openai.configure", ErrorCode::Authentication, message)
+        .with_provider(PROVIDER)
+        .with_phase(CallPhase::Prepare)
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn bearer(key: &SecretString) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {}", key.expose_secret().trim()))
+}
+
+fn bad_value(what: &str) -> Error {
+    let message = format!("{what} holds characters that no HTTP header can carry; set it again");
+    Error::new("openai.configure", ErrorCode::InvalidConfig, message).with_phase(CallPhase::Prepare)
+}
+
+/// The configured headers, all marked sensitive: they may be credentials of a gateway.
+fn user_headers(headers: &BTreeMap<String, String>, errors: &mut ConfigErrors) -> HeaderMap {
+    const OF_THE_TRANSPORT: [&str; 5] =
+        ["host", "content-length", "connection", "transfer-encoding", "accept-encoding"];
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let field = format!("headers.{name}");
+        match (HeaderName::try_from(name.as_str()), sensitive(value)) {
+            (Ok(n), _) if OF_THE_TRANSPORT.contains(&n.as_str()) => {
+                errors.push(field, "expected a header that the transport does not set itself", n);
+            }
+            (Ok(n), Some(v)) => {
+                map.insert(n, v);
+            }
+            (Err(_), _) => errors.push(field, "expected the name of an HTTP header", name),
+            (_, None) => errors.push(field, "expected visible characters", "others"),
+        }
+    }
+    map
+}
