@@ -94,7 +94,7 @@ impl From<&Error> for ErrorRecord {
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum RecordOutcome {
     /// A complete answer.
     Ok,
@@ -177,7 +177,6 @@ pub struct RequestRecord {
     #[serde(default)]
     pub reported: BTreeMap<String, Reported>,
     /// How it ended.
-    #[serde(flatten)]
     pub outcome: RecordOutcome,
 }
 

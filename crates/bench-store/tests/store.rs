@@ -1,0 +1,300 @@
+//! Runs survive: exact round trips, torn ends, versions, names.
+
+use std::{collections::BTreeMap, fs, sync::Arc};
+
+use bench_store::{JsonlSink, RecordReader, RunDir, RunSink, Tail, Tee};
+use llms_core::{
+    CallPhase, ErrorCode, ErrorKind, FinishReason, ModelInfo, Stamp, Usage,
+    bench::{
+        BuildInfo, ChunkStamp, EnvironmentInfo, ErrorRecord, Hashes, RecordOutcome, RecordSink,
+        RequestRecord, RunManifest, RunPhase, Scenario, TargetInfo, TokenCounts, result::SCHEMA_VERSION,
+    },
+    model::Capabilities,
+    observe::{ConnectionInfo, Reported, Span},
+    time::Timestamp,
+};
+use proptest::{prelude::*, strategy::ValueTree};
+
+fn manifest(run_id: &str) -> RunManifest {
+    RunManifest {
+        schema_version: SCHEMA_VERSION,
+        run_id: run_id.to_owned(),
+        label: None,
+        started_at: time::OffsetDateTime::UNIX_EPOCH,
+        started: Timestamp::ZERO,
+        scenario: Scenario { requests: Some(1), ..Scenario::new("s", ["a", "b"]) },
+        targets: vec![TargetInfo {
+            name: "t".into(),
+            model: ModelInfo {
+                provider: "mock".into(),
+                model: "m".into(),
+                endpoint: None,
+                capabilities: Capabilities::default(),
+            },
+            simulated: true,
+            transport: None,
+            unavailable: None,
+        }],
+        hashes: Hashes::default(),
+        environment: EnvironmentInfo::default(),
+        build: BuildInfo::default(),
+        window: None,
+        planned: vec![1],
+        complete: false,
+        interrupted: false,
+        facts: BTreeMap::new(),
+    }
+}
+
+fn ts() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_nanos)
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    (ts(), proptest::option::of(ts()), any::<u32>()).prop_map(|(user, kernel, read)| Stamp {
+        user,
+        kernel,
+        read,
+    })
+}
+
+fn outcome() -> impl Strategy<Value = RecordOutcome> {
+    prop_oneof![
+        Just(RecordOutcome::Ok),
+        Just(RecordOutcome::Censored),
+        (any::<String>(), proptest::option::of(0.0..1e6_f64)).prop_map(|(message, retry_after_s)| {
+            RecordOutcome::Failed(ErrorRecord {
+                code: ErrorCode::RateLimit,
+                kind: ErrorKind::RateLimited,
+                phase: Some(CallPhase::Headers),
+                status: Some(429),
+                provider_code: None,
+                retry_after_s,
+                message,
+            })
+        }),
+    ]
+}
+
+prop_compose! {
+    fn record()(
+        id in "[a-z0-9-]{1,20}", target in 0..4_u32, block in any::<u64>(), scheduled in ts(), released in ts(), sent in proptest::option::of(ts()),
+        headers in proptest::option::of(stamp()), span in proptest::option::of((ts(), ts())),
+        chunks in proptest::collection::vec((stamp(), proptest::option::of(any::<u32>())), 0..40),
+        usage in proptest::option::of(any::<(u32, u32)>()), number in -1e12..1e12_f64, text in any::<String>(), outcome in outcome(), resent in any::<bool>(),
+    ) -> RequestRecord {
+        RequestRecord {
+            request_id: Arc::from(id), target, block, position: 1, attempt: 0, prompt: Arc::from("p0"), phase: RunPhase::Measured,
+            scheduled, released, sent,
+            connection: ConnectionInfo { reused: Some(resent), tcp: span.map(|(start, end)| Span { start, end }), ..ConnectionInfo::default() },
+            resent, written: sent, headers, status: Some(200), first_byte: headers,
+            first_answer: (!chunks.is_empty()).then_some(0),
+            chunks: chunks.into_iter().map(|(stamp, tokens)| ChunkStamp { stamp, tokens }).collect(),
+            end: Some(released),
+            tokens: TokenCounts {
+                usage: usage.map(|(i, o)| Usage { input_tokens: Some(i.into()), output_tokens: Some(o.into()), ..Usage::default() }),
+                tokenizer: None, chars: 7,
+            },
+            finish_reason: Some(FinishReason::Other(text.clone())), model: Some(text.clone()), bytes_out: Some(1), bytes_in: None, reads: Some(3),
+            reported: BTreeMap::from([("x.y_ms".to_owned(), Reported::Number(number)), ("x.id".to_owned(), Reported::Text(text))]),
+            outcome,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_field_reads_back_exactly(records in proptest::collection::vec(record(), 0..30)) {
+        let root = tempfile::tempdir().unwrap();
+        let mut sink = RunSink::new(root.path(), "r1");
+        let mut m = manifest("r1");
+        sink.begin(&m).unwrap();
+        for r in &records {
+            sink.record(r).unwrap();
+        }
+        m.complete = true;
+        sink.finish(&m).unwrap();
+        let run = RunDir::find(root.path(), "latest").unwrap().load().unwrap();
+        prop_assert_eq!(run.manifest, m);
+        // A tokens value of u32::MAX and escaped deltas included.
+        prop_assert_eq!(run.records, records);
+    }
+}
+
+fn sample(n: u64) -> RequestRecord {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut r = record().new_tree(&mut runner).unwrap().current();
+    r.block = n;
+    r
+}
+
+/// A file of several blocks: one per write, as the writer makes them over time.
+fn several_blocks(root: &std::path::Path) -> (Vec<u8>, Vec<usize>) {
+    let mut whole = Vec::new();
+    let mut ends = Vec::new();
+    for block in 0..3_u64 {
+        let mut sink = RunSink::new(root, &format!("b{block}"));
+        sink.begin(&manifest("b")).unwrap();
+        for i in 0..5 {
+            sink.record(&sample(block * 5 + i)).unwrap();
+        }
+        sink.finish(&manifest("b")).unwrap();
+        let bytes = fs::read(sink.dir().join("records.lbr")).unwrap();
+        whole.extend_from_slice(if block == 0 { &bytes } else { &bytes[8..] });
+        ends.push(whole.len());
+    }
+    (whole, ends)
+}
+
+#[test]
+fn a_file_cut_anywhere_keeps_all_whole_blocks() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, ends) = several_blocks(root.path());
+    let path = root.path().join("cut.lbr");
+    for cut in (8..whole.len()).step_by(97).chain(ends.iter().copied()) {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let mut reader = RecordReader::open(&path).unwrap();
+        let blocks: Vec<u64> = reader.by_ref().map(|r| r.unwrap().block).collect();
+        let expected = ends.iter().filter(|e| **e <= cut).count() as u64 * 5;
+        assert_eq!(blocks, (0..expected).collect::<Vec<_>>(), "cut at {cut}");
+        let clean = cut == 8 || ends.contains(&cut);
+        assert_eq!(matches!(reader.tail(), Some(Tail::Clean)), clean, "cut at {cut}: {:?}", reader.tail());
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_and_what_lies_before_it_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut whole, ends) = several_blocks(root.path());
+    whole[ends[1] - 3] ^= 0x10;
+    let path = root.path().join("flipped.lbr");
+    fs::write(&path, &whole).unwrap();
+    let mut reader = RecordReader::open(&path).unwrap();
+    assert_eq!(reader.by_ref().map(Result::unwrap).count(), 5);
+    assert_eq!(reader.tail(), Some(&Tail::Torn("the checksum of a block does not match".to_owned())));
+}
+
+#[test]
+fn a_killed_run_is_readable_and_incomplete() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = RunSink::new(root.path(), "killed");
+    sink.begin(&manifest("killed")).unwrap();
+    sink.record(&sample(0)).unwrap();
+    // What the writer has after its flush interval is what a kill leaves behind.
+    let path = sink.dir().join("records.lbr");
+    while fs::metadata(&path).unwrap().len() <= 8 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::mem::forget(sink);
+    let run = RunDir::find(root.path(), "killed").unwrap().load().unwrap();
+    assert!(!run.manifest.complete);
+    assert_eq!(run.records.len(), 1);
+}
+
+#[test]
+fn a_newer_version_is_refused_and_nothing_is_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = RunSink::new(root.path(), "r");
+    sink.begin(&manifest("r")).unwrap();
+    sink.finish(&manifest("r")).unwrap();
+    let second = RunSink::new(root.path(), "r").begin(&manifest("r")).unwrap_err();
+    assert!(second.to_string().contains("never overwritten"), "{second}");
+
+    let run = sink.dir().join("run.json");
+    let json =
+        fs::read_to_string(&run).unwrap().replacen("\"schema_version\": 1", "\"schema_version\": 99", 1);
+    fs::write(&run, json).unwrap();
+    let e = RunDir::at(sink.dir()).load().unwrap_err();
+    assert!(e.to_string().contains("use a newer llms-bench"), "{e}");
+
+    let records = sink.dir().join("records.lbr");
+    let mut bytes = fs::read(&records).unwrap();
+    bytes[7] = 9;
+    fs::write(&records, bytes).unwrap();
+    assert!(RecordReader::open(&records).unwrap_err().to_string().contains("use a newer llms-bench"));
+}
+
+#[test]
+fn runs_are_found_by_path_id_beginning_and_latest() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(
+        RunDir::find(root.path(), "latest")
+            .unwrap_err()
+            .to_string()
+            .contains("run `llms-bench compare` first")
+    );
+    for id in ["0191-a", "0191-b", "0192-c"] {
+        let mut sink = RunSink::new(root.path(), id);
+        sink.begin(&manifest(id)).unwrap();
+        sink.finish(&manifest(id)).unwrap();
+    }
+    let id = |name: &str| RunDir::find(root.path(), name).map(|r| r.manifest().unwrap().run_id);
+    assert_eq!(id("latest").unwrap(), "0192-c");
+    assert_eq!(id("0191-a").unwrap(), "0191-a");
+    assert_eq!(id("0192").unwrap(), "0192-c");
+    assert_eq!(id(root.path().join("runs/0191-b").to_str().unwrap()).unwrap(), "0191-b");
+    assert!(id("0191").unwrap_err().to_string().contains("2 runs begin with"));
+    assert!(id("zzz").unwrap_err().to_string().contains("no run called `zzz`"));
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_a_clear_message() {
+    // /dev/full refuses every write; a symlink makes it the record file of a JSONL sink.
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let mut sink = JsonlSink::new("/dev/full");
+    sink.begin(&manifest("r")).unwrap();
+    let mut result = Ok(());
+    for i in 0..1000 {
+        result = result.and(sink.record(&sample(i)));
+    }
+    let e = result.and(sink.finish(&manifest("r"))).unwrap_err();
+    assert!(e.to_string().contains("free some space"), "{e}");
+}
+
+#[test]
+fn json_lines_have_the_published_fields() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("records.jsonl");
+    let mut tee = Tee::new().with(JsonlSink::new(&path)).with(RunSink::new(root.path(), "r"));
+    let mut r = sample(0);
+    let at = |us: u64| Stamp {
+        user: Timestamp::from_nanos(us * 1000),
+        kernel: Some(Timestamp::from_nanos(us * 1000 - 40)),
+        read: 0,
+    };
+    r.chunks =
+        vec![ChunkStamp { stamp: at(5), tokens: Some(1) }, ChunkStamp { stamp: at(9), tokens: Some(3) }];
+    r.outcome = RecordOutcome::Ok;
+    tee.begin(&manifest("r")).unwrap();
+    tee.record(&r).unwrap();
+    tee.finish(&manifest("r")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(fs::read_to_string(&path).unwrap().trim()).unwrap();
+    assert_eq!(line["token_ns"], serde_json::json!([4960, 8960]));
+    assert_eq!(line["user_ns"], serde_json::json!([5000, 9000]));
+    assert_eq!(
+        (&line["first_token_ns"], &line["last_token_ns"]),
+        (&serde_json::json!(4960), &serde_json::json!(8960))
+    );
+    assert_eq!(
+        (&line["stamp"], &line["chunk_tokens"]),
+        (&serde_json::json!("kernel"), &serde_json::json!([1, 3]))
+    );
+    for field in [
+        "request_id",
+        "scheduled_ns",
+        "released_ns",
+        "start_ns",
+        "written_ns",
+        "headers_ns",
+        "end_ns",
+        "output_tokens",
+        "error",
+    ] {
+        assert!(line.get(field).is_some(), "{field}");
+    }
+    assert_eq!(RunDir::find(root.path(), "r").unwrap().load().unwrap().records, [r]);
+}
