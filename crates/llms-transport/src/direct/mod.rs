@@ -1,0 +1,195 @@
+//! `direct`: an own HTTP/1.1 client on a stamped socket. What benchmarks use.
+//!
+//! `send`: take an idle connection or open one ([`connect`], a clock on each phase) → write and read the head
+//! ([`exchange`]) → a [`body`] that reads in the task that polls it, one stamp per socket read ([`socket`]) →
+//! back to the [`pool`]. No HTTP/2, proxy, redirect, compression or retry.
+
+mod body;
+mod connect;
+mod exchange;
+mod pool;
+mod socket;
+mod target;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use http::{Method, Uri};
+use llms_core::{
+    CallContext, Error, ErrorCode, Result,
+    observe::{CallEvent, ConnectionInfo},
+    time::{SharedClock, real_clock},
+    wire::{Prepared, Reply, StampSource, Transport, TransportInfo},
+};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use self::{
+    body::DirectBody,
+    exchange::{Answer, Failure, exchange},
+    pool::Pool,
+    socket::Socket,
+    target::Target,
+};
+use crate::{
+    http1::write_request_head,
+    options::{ConnectionPolicy, Options},
+    tls,
+};
+
+/// Connections that [`Transport::open`] opens at a time: enough to be quick, too few to overrun a listen queue.
+const OPENED_AT_ONCE: usize = 64;
+
+/// The `direct` transport with default options.
+pub fn direct() -> Direct {
+    Direct::new(Options::default())
+}
+
+/// HTTP/1.1 on stamped sockets, with a clock on every phase. Cheap to clone; clones share their idle
+/// connections.
+///
+/// A connection belongs to the async runtime it was opened on. Runtimes that come and go, or one runtime per
+/// core, want a `Direct` each.
+#[derive(Clone)]
+pub struct Direct(Arc<Shared>);
+
+/// What the connections of one transport have in common.
+struct Shared {
+    options: Options,
+    tls: TlsConnector,
+    pool: Pool,
+}
+
+impl Direct {
+    /// With these options.
+    pub fn new(options: Options) -> Self {
+        let tls = TlsConnector::from(Arc::new(tls::client_config(&options.roots)));
+        let pool = Pool::new(options.max_idle_per_host, options.idle_timeout);
+        Self(Arc::new(Shared { options, tls, pool }))
+    }
+
+    /// Idle connections kept at present, all hosts together.
+    pub fn idle(&self) -> usize {
+        self.0.pool.len()
+    }
+
+    async fn connect(&self, target: &Target<'_>, clock: &SharedClock) -> Result<(Socket, ConnectionInfo)> {
+        connect::connect(target, &self.0.tls, self.0.options.connect_timeout, clock).await
+    }
+
+    /// An idle connection that still lives, or a new one.
+    async fn obtain(&self, target: &Target<'_>, ctx: &CallContext) -> Result<(Socket, ConnectionInfo)> {
+        if self.keeps() {
+            while let Some(mut socket) = self.0.pool.take(&target.origin, ctx.now()) {
+                if socket.is_alive() {
+                    let protocol = Some(connect::PROTOCOL.to_owned());
+                    return Ok((
+                        socket,
+                        ConnectionInfo { reused: Some(true), protocol, ..ConnectionInfo::default() },
+                    ));
+                }
+            }
+        }
+        self.connect(target, &ctx.clock).await
+    }
+
+    fn keeps(&self) -> bool {
+        self.0.options.policy == ConnectionPolicy::KeepAlive
+    }
+
+    /// The answer as the caller sees it; a connection whose answer is complete goes home at once.
+    fn reply(
+        &self,
+        target: &Target<'_>,
+        socket: Socket,
+        answer: Answer,
+        connection: ConnectionInfo,
+    ) -> Reply {
+        let home = (self.keeps() && answer.head.keep_alive && answer.sent_whole)
+            .then(|| (Arc::clone(&self.0), target.origin.clone()));
+        let (status, head) = (answer.head.status, answer.stamp);
+        let body = DirectBody::new(socket, home, answer.head.framing, answer.rest, answer.stamp);
+        Reply { status, headers: answer.head.headers, head, connection, body: Box::new(body) }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Transport for Direct {
+    async fn send(&self, request: Prepared, ctx: &CallContext) -> Result<Reply> {
+        let target = Target::of(&request.uri)?;
+        let mut head = Vec::with_capacity(512);
+        write_request_head(
+            &mut head,
+            &request.method,
+            &request.uri,
+            &request.headers,
+            self.0.options.user_agent.as_ref(),
+            request.body.len(),
+            !self.keeps(),
+        );
+        let to_head = request.method == Method::HEAD;
+
+        let (mut socket, mut connection) = self.obtain(&target, ctx).await?;
+        ctx.emit(|| CallEvent::Connected(&connection));
+        let mut outcome = exchange(&mut socket, &head, &request.body, to_head, target.authority(), ctx).await;
+        if let Err(Failure { silent: true, .. }) = outcome
+            && connection.reused == Some(true)
+        {
+            // Not a byte came back on a connection that had been idle: it had most likely been given up by the
+            // server meanwhile. Once more, on a fresh one; only once, because that one is not reused.
+            let at = ctx.now();
+            ctx.emit(|| CallEvent::Resent { at });
+            drop(socket);
+            (socket, connection) = self.connect(&target, &ctx.clock).await?;
+            ctx.emit(|| CallEvent::Connected(&connection));
+            outcome = exchange(&mut socket, &head, &request.body, to_head, target.authority(), ctx).await;
+        }
+        let answer = outcome.map_err(|failure| failure.error)?;
+        ctx.emit(|| CallEvent::Head {
+            stamp: answer.stamp,
+            status: answer.head.status,
+            headers: &answer.head.headers,
+        });
+        Ok(self.reply(&target, socket, answer, connection))
+    }
+
+    fn info(&self) -> TransportInfo {
+        TransportInfo {
+            name: "direct".into(),
+            stamps: StampSource::User,
+            connections: self.0.options.policy.in_words().into(),
+        }
+    }
+
+    /// Idle connections that exist already count. With a new connection per request there is nothing to open.
+    async fn open(&self, uri: &Uri, connections: usize) -> Result<()> {
+        let target = Target::of(uri)?;
+        if !self.keeps() {
+            return Ok(());
+        }
+        let wanted = connections.min(self.0.options.max_idle_per_host);
+        let mut missing = wanted.saturating_sub(self.0.pool.count(&target.origin));
+        let clock = real_clock();
+        let mut opening = JoinSet::new();
+        loop {
+            while missing > 0 && opening.len() < OPENED_AT_ONCE {
+                let (this, uri, clock) = (self.clone(), uri.clone(), clock.clone());
+                opening.spawn(async move { this.connect(&Target::of(&uri)?, &clock).await });
+                missing -= 1;
+            }
+            let Some(opened) = opening.join_next().await else { return Ok(()) };
+            let (socket, _) = opened.map_err(|e| {
+                Error::new("http.connect", ErrorCode::NetworkError, "opening a connection was interrupted")
+                    .with_source(e)
+            })??;
+            self.0.pool.put(target.origin.clone(), socket, clock.now());
+        }
+    }
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct").field("options", &self.0.options).field("idle", &self.idle()).finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! Takes the transfer coding off a body, in place.
+
+use super::{Framing, Malformed, chunked::Chunked};
+
+/// Decodes one body. Feed it the bytes as they arrive; it moves the payload to their front.
+#[derive(Debug)]
+pub struct BodyDecoder(State);
+
+#[derive(Debug)]
+enum State {
+    /// Bytes still missing, more than 0; of how many.
+    Length {
+        left: u64,
+        total: u64,
+    },
+    Chunked(Chunked),
+    Close,
+    Complete,
+    Broken(Malformed),
+}
+
+/// What a piece of a body came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Payload bytes, now at the front of the piece.
+    pub payload: usize,
+    /// Bytes that belonged to this body. Fewer than given only when the body is complete (what follows is not
+    /// its business) or broken.
+    pub used: usize,
+}
+
+impl BodyDecoder {
+    /// A decoder for a body framed like this.
+    pub fn new(framing: Framing) -> Self {
+        Self(match framing {
+            Framing::Empty | Framing::Length(0) => State::Complete,
+            Framing::Length(total) => State::Length { left: total, total },
+            Framing::Chunked => State::Chunked(Chunked::default()),
+            Framing::Close => State::Close,
+        })
+    }
+
+    /// Decodes the next bytes, moving their payload to the front. Payload before a fault is still delivered;
+    /// ask [`fault`](Self::fault) afterwards.
+    pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
+        match &mut self.0 {
+            State::Length { left, .. } => {
+                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= n as u64;
+                if *left == 0 {
+                    self.0 = State::Complete;
+                }
+                Decoded { payload: n, used: n }
+            }
+            State::Chunked(chunked) => {
+                let (decoded, fault) = chunked.decode(bytes);
+                if let Some(fault) = fault {
+                    self.0 = State::Broken(fault);
+                } else if chunked.is_complete() {
+                    self.0 = State::Complete;
+                }
+                decoded
+            }
+            State::Close => Decoded { payload: bytes.len(), used: bytes.len() },
+            State::Complete | State::Broken(_) => Decoded { payload: 0, used: 0 },
+        }
+    }
+
+    /// Whether the whole body has been decoded.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.0, State::Complete)
+    }
+
+    /// What is wrong with the coding, once something is.
+    pub fn fault(&self) -> Option<&Malformed> {
+        match &self.0 {
+            State::Broken(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// The connection closed. Completes a body that ends this way.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn end(&mut self) -> Result<(), String> {
+        match &self.0 {
+            State::Close => self.0 = State::Complete,
+            State::Complete => {}
+            State::Length { left, total } => {
+                return Err(format!("after {} of {total} bytes of the body", total - left));
+            }
+            State::Chunked(chunked) => return Err(chunked.missing()),
+            State::Broken(fault) => return Err(format!("after a broken body: {fault}")),
+        }
+        Ok(())
+    }
+}
