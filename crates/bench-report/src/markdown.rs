@@ -1,0 +1,43 @@
+//! The report for a pull request.
+
+use crate::{Document, table::escape, words};
+
+/// Renders the report as Markdown.
+pub fn render_markdown(doc: &Document<'_>) -> String {
+    let a = doc.analysis;
+    let mut out = String::new();
+    let heading = words::heading(doc);
+    out.push_str(&format!("## {}\n\n", escape(&heading[0])));
+    for line in &heading[1..] {
+        out.push_str(&format!("{}  \n", escape(line)));
+    }
+    let (verdict, reasons) = words::validity(a);
+    out.push_str(&format!("**{}**\n\n", escape(&verdict)));
+    for mut table in [words::latency_table(a, true), words::detail_table(a)] {
+        table.drop_absent();
+        out.push_str(&table.markdown());
+        out.push('\n');
+    }
+    let mut section = |title: &str, lines: &[String]| {
+        if !lines.is_empty() {
+            out.push_str(&format!("### {}\n\n", escape(title)));
+            for line in lines {
+                out.push_str(&format!("- {}\n", escape(line)));
+            }
+            out.push('\n');
+        }
+    };
+    for (metric, lines) in words::verdicts(a) {
+        section(&metric, &lines);
+    }
+    section("Best", &words::winners(a));
+    section("Failures", &words::failures(a));
+    section("Not measured", &words::not_measured(a));
+    section("Notes", doc.notes);
+    section("Validity", &reasons);
+    let files: Vec<String> = doc.files.iter().map(|(label, path)| format!("{label}: {path}")).collect();
+    section("Files", &files);
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}

@@ -1,0 +1,144 @@
+//! Numbers as people read them: one unit for a value and its interval, three significant digits, `–` for what
+//! is absent, `>` for what is only bounded.
+
+use llms_core::bench::{Bound, Bounded, Estimate, Measured};
+
+/// What is absent.
+pub(crate) const ABSENT: &str = "–";
+
+/// A unit of display: factor on the stored unit, and suffix.
+#[derive(Clone, Copy)]
+pub(crate) struct Unit {
+    factor: f64,
+    suffix: &'static str,
+}
+
+/// The unit in which `x`, stored in `unit`, reads best.
+pub(crate) fn unit_for(unit: &str, x: f64) -> Unit {
+    let u = |factor, suffix| Unit { factor, suffix };
+    match unit {
+        "s" if x.abs() < 999.5e-6 => u(1e6, " µs"),
+        "s" if x.abs() < 0.9995 => u(1e3, " ms"),
+        "s" => u(1.0, " s"),
+        "1" => u(100.0, " %"),
+        "1/s" => u(1.0, "/s"),
+        "tokens/s" => u(1.0, " tok/s"),
+        "USD" => u(1.0, " $"),
+        _ => u(1.0, ""),
+    }
+}
+
+/// Three significant digits, never in exponent form for ordinary sizes.
+pub(crate) fn digits(x: f64) -> String {
+    if x == 0.0 {
+        return "0".to_owned();
+    }
+    if !(1e-6..1e9).contains(&x.abs()) {
+        return format!("{x:.2e}");
+    }
+    let decimals = (2 - x.abs().log10().floor() as i32).clamp(0, 8) as usize;
+    let text = format!("{x:.decimals$}");
+    // 9.996 rounds to 10.00: one digit too many.
+    let significant = text.bytes().filter(u8::is_ascii_digit).skip_while(|b| *b == b'0').count();
+    if significant > 3 && decimals > 0 { format!("{x:.*}", decimals - 1) } else { text }
+}
+
+fn bounded(b: Bounded, unit: Unit) -> String {
+    match (b.value, b.bound) {
+        (Some(v), _) => digits(v * unit.factor),
+        (None, Some(Bound::Above(limit))) => format!("> {}", digits(limit * unit.factor)),
+        (None, None) => ABSENT.to_owned(),
+    }
+}
+
+fn representative(b: Bounded) -> f64 {
+    match (b.value, b.bound) {
+        (Some(v), _) => v,
+        (None, Some(Bound::Above(limit))) => limit,
+        (None, None) => 0.0,
+    }
+}
+
+/// `151 ms`.
+pub(crate) fn value(e: &Estimate, unit: &str) -> String {
+    let u = unit_for(unit, representative(e.value));
+    format!("{}{}", bounded(e.value, u), u.suffix)
+}
+
+/// `151 ms [149, 154]`; without the brackets when there is no interval.
+pub(crate) fn with_interval(e: &Estimate, unit: &str) -> String {
+    let u = unit_for(unit, representative(e.value));
+    match (e.low, e.high) {
+        (None, None) => format!("{}{}", bounded(e.value, u), u.suffix),
+        (low, high) => {
+            let side = |b: Option<Bounded>| b.map_or_else(|| ABSENT.to_owned(), |b| bounded(b, u));
+            format!("{}{} [{}, {}]", bounded(e.value, u), u.suffix, side(low), side(high))
+        }
+    }
+}
+
+/// A measured estimate, or `–`.
+pub(crate) fn measured(m: Option<&Measured<Estimate>>, unit: &str) -> String {
+    m.and_then(Measured::value).map_or_else(|| ABSENT.to_owned(), |e| value(e, unit))
+}
+
+/// A measured estimate with its interval, or `–`.
+pub(crate) fn measured_interval(m: Option<&Measured<Estimate>>, unit: &str) -> String {
+    m.and_then(Measured::value).map_or_else(|| ABSENT.to_owned(), |e| with_interval(e, unit))
+}
+
+/// A plain number in `unit`, or `–`.
+pub(crate) fn plain(x: Option<f64>, unit: &str) -> String {
+    x.map_or_else(
+        || ABSENT.to_owned(),
+        |x| {
+            let u = unit_for(unit, x);
+            format!("{}{}", digits(x * u.factor), u.suffix)
+        },
+    )
+}
+
+/// A share as per cent: `4 %`.
+pub(crate) fn percent(x: f64) -> String {
+    format!("{} %", digits(x * 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_in_a_fitting_unit() {
+        for (x, unit, text) in [
+            (0.1514, "s", "151 ms"),
+            (0.99996, "s", "1.00 s"),
+            (0.0000415, "s", "41.5 µs"),
+            (12.345, "s", "12.3 s"),
+            (0.009996, "s", "10.0 ms"),
+            (0.012, "1", "1.20 %"),
+            (1234.5, "1/s", "1234/s"),
+            (0.0, "1", "0 %"),
+        ] {
+            assert_eq!(plain(Some(x), unit), text, "{x} {unit}");
+        }
+        assert_eq!(plain(None, "s"), "–");
+    }
+
+    #[test]
+    fn bounds_and_absence() {
+        let mut e = Estimate {
+            value: Bounded::finite(0.2),
+            low: Some(Bounded::finite(0.19)),
+            high: Some(Bounded::above(30.0)),
+            confidence: 0.95,
+            n: 10,
+            ess: None,
+            method: String::new(),
+            note: None,
+        };
+        assert_eq!(with_interval(&e, "s"), "200 ms [190, > 30000]");
+        e.value = Bounded::above(30.0);
+        assert_eq!(value(&e, "s"), "> 30.0 s");
+        assert_eq!(measured(Some(&Measured::absent("n too small")), "s"), "–");
+    }
+}

@@ -1,0 +1,263 @@
+//! What text and Markdown say in the same words: headings, verdicts, failures, validity.
+
+use std::collections::BTreeMap;
+
+use llms_core::bench::{
+    Analysis, Arrivals, Better, Load, Measured, Origin, PairComparison, TargetAnalysis, Verdict,
+    metric::{self, MetricDef},
+};
+
+use rust_decimal::Decimal;
+
+use crate::{
+    Document,
+    number::{self, ABSENT},
+    table::Table,
+};
+
+/// Name of a target, marked when it is simulated.
+pub(crate) fn target_label(t: &TargetAnalysis) -> String {
+    if t.simulated && !t.target.contains("simulated") { format!("{} (simulated)", t.target) } else { t.target.clone() }
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{} s", number::digits(seconds)) } else { format!("{} min", number::digits(seconds / 60.0)) }
+}
+
+/// Lines that say what was run.
+pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
+    let m = doc.manifest;
+    let s = &m.scenario;
+    let simulated = m.targets.iter().filter(|t| t.simulated).count();
+    let mut title = format!("{} · scenario {}", m.label.as_deref().unwrap_or("llms-bench"), s.name);
+    if simulated > 0 {
+        title.push_str(if simulated == m.targets.len() { " · SIMULATED vendors on this machine" } else { " · some targets SIMULATED" });
+    }
+    let load = match &s.load {
+        Load::Closed { concurrency, think_time } => {
+            let users = if *concurrency == 1 { "1 user".to_owned() } else { format!("{concurrency} users") };
+            let turns = if m.targets.len() > 1 { ", each asking every target in turn" } else { "" };
+            let think = if think_time.is_zero() { String::new() } else { format!(", {} think time", duration(think_time.as_secs_f64())) };
+            format!("closed loop, {users}{turns}{think}")
+        }
+        Load::Open { rate, arrivals, max_concurrency } => {
+            let law = match arrivals {
+                Arrivals::Constant => "constant",
+                Arrivals::Poisson => "Poisson",
+            };
+            let cap = max_concurrency.map_or_else(String::new, |c| format!(", at most {c} in flight"));
+            format!("open loop, {} requests/s per target, {law} arrivals{cap}", number::digits(*rate))
+        }
+    };
+    let requests: u64 = doc.analysis.targets.iter().map(|t| t.scheduled).sum();
+    let window = doc.analysis.targets.first().map_or(0.0, |t| t.throughput.window_s);
+    let seed = s.seeds.order.map_or_else(String::new, |seed| format!(" · seed {seed}"));
+    let origin = match doc.analysis.headline_origin {
+        Origin::Service => "latency counts from sent (service time)",
+        Origin::Response => "latency counts from scheduled (response time); service time counts from sent",
+    };
+    let mut lines = vec![
+        title,
+        load,
+        format!("{requests} measured requests in {}{seed} · run {}", duration(window), m.run_id),
+        format!("{origin}; failures rank above every latency; {} intervals in brackets", number::percent(doc.analysis.confidence)),
+    ];
+    if m.interrupted {
+        lines.push("INTERRUPTED: this is what was measured until then".to_owned());
+    } else if !m.complete {
+        let why = m.facts.get("records_tail").map_or_else(String::new, |w| format!(" ({w})"));
+        lines.push(format!("INCOMPLETE: the run did not end as planned{why}"));
+    }
+    lines
+}
+
+fn quantile(t: &TargetAnalysis, name: &str, p: f64) -> Option<Measured<llms_core::bench::Estimate>> {
+    t.metrics.get(name)?.quantile(p).map(|q| q.all.clone())
+}
+
+/// Latencies: the table people look at first.
+pub(crate) fn latency_table(a: &Analysis, intervals: bool) -> Table {
+    let open = a.headline_origin == Origin::Response;
+    let mut head = vec!["target", "ok/all", "TTFT p50", "E2E p50", "E2E p95"];
+    if open {
+        head.push("service p50");
+    }
+    let mut table = Table::new(head);
+    for t in &a.targets {
+        let q = |name: &str, p| quantile(t, name, p);
+        let show = |m: Option<Measured<_>>| if intervals { number::measured_interval(m.as_ref(), "s") } else { number::measured(m.as_ref(), "s") };
+        let mut row = vec![
+            target_label(t),
+            format!("{}/{}", t.ok, t.scheduled),
+            show(q("ttft", 0.5)),
+            show(q("e2e", 0.5)),
+            number::measured(q("e2e", 0.95).as_ref(), "s"),
+        ];
+        if open {
+            row.push(number::measured(q("e2e_service", 0.5).as_ref(), "s"));
+        }
+        table.row(row);
+    }
+    table
+}
+
+/// Tails, pace, errors, money.
+pub(crate) fn detail_table(a: &Analysis) -> Table {
+    let mut table = Table::new(["target", "E2E p99", "TPOT p50", "req/s", "tok/s", "errors", "$/1k answers", "goodput"]);
+    for t in &a.targets {
+        let per_thousand = t.cost.value().and_then(|c| c.per_success_usd).map(|d| d * Decimal::from(1000));
+        table.row([
+            target_label(t),
+            number::measured(quantile(t, "e2e", 0.99).as_ref(), "s"),
+            number::measured(quantile(t, "tpot", 0.5).as_ref(), "s"),
+            number::measured(Some(&t.throughput.requests), "").trim().to_owned(),
+            number::measured(Some(&t.throughput.output_tokens), "").trim().to_owned(),
+            number::measured_interval(Some(&t.error_rate), "1"),
+            per_thousand.map_or_else(|| ABSENT.to_owned(), |d| d.round_dp(4).normalize().to_string()),
+            number::measured(Some(&t.throughput.goodput), "1/s"),
+        ]);
+    }
+    table
+}
+
+/// The words for better and worse in a metric.
+fn comparative(m: Option<&MetricDef>) -> (&'static str, &'static str) {
+    match m {
+        Some(m) if m.unit == "s" => ("faster", "slower"),
+        Some(m) if m.unit == "USD" => ("cheaper", "dearer"),
+        Some(m) if m.better == Better::Higher => ("higher", "lower"),
+        _ => ("better", "worse"),
+    }
+}
+
+/// One sentence for a pair in a metric.
+pub(crate) fn verdict(pair: &PairComparison) -> String {
+    let def = metric::find(&pair.metric);
+    let title = def.map_or(pair.metric.as_str(), |m| m.title);
+    let (better, worse) = comparative(def);
+    let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
+    let factor = ratio.map_or_else(String::new, |e| format!(": {}×", number::with_interval(e, "")));
+    let evidence = {
+        let mut parts = vec![format!("{} pairs", pair.n_pairs)];
+        if pair.only_a_failed + pair.only_b_failed > 0 {
+            parts.push(format!("{} failed only on {}, {} only on {}", pair.only_a_failed, pair.a, pair.only_b_failed, pair.b));
+        }
+        parts.join("; ")
+    };
+    match &pair.verdict {
+        Verdict::Better => format!("{} is {better} than {} in {title}{factor} ({evidence})", pair.a, pair.b),
+        Verdict::Worse => format!("{} is {worse} than {} in {title}{factor} ({evidence})", pair.a, pair.b),
+        Verdict::NoDetectableDifference { smallest_detectable } => {
+            let smallest = smallest_detectable.map_or_else(
+                || "its power is unknown".to_owned(),
+                |s| format!("smallest difference this run could see: {}", number::percent(s)),
+            );
+            format!("{} and {}: no detectable difference in {title}{factor} ({smallest}; {evidence})", pair.a, pair.b)
+        }
+        Verdict::NotComparable { reason } => format!("{} and {} cannot be compared in {title}: {reason}", pair.a, pair.b),
+    }
+}
+
+/// Verdicts by metric, in the order of the family.
+pub(crate) fn verdicts(a: &Analysis) -> Vec<(String, Vec<String>)> {
+    let Some(c) = &a.comparison else { return Vec::new() };
+    let mut by_metric: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for pair in &c.pairs {
+        let at = c.family.iter().position(|m| *m == pair.metric).unwrap_or(c.family.len());
+        by_metric.entry(at).or_default().push(verdict(pair));
+    }
+    by_metric
+        .into_iter()
+        .map(|(at, lines)| {
+            let name = c.family.get(at).map_or("other", String::as_str);
+            (metric::find(name).map_or(name, |m| m.title).to_owned(), lines)
+        })
+        .collect()
+}
+
+/// Who wins in which category, ties said as ties.
+pub(crate) fn winners(a: &Analysis) -> Vec<String> {
+    let Some(c) = &a.comparison else { return Vec::new() };
+    c.winner_by_category
+        .iter()
+        .map(|(category, w)| {
+            let title = category.replace('_', " ");
+            let note = w.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
+            match &w.targets[..] {
+                [] => format!("{title}: nobody{note}"),
+                [one] => {
+                    let value = w.value.map_or_else(String::new, |v| format!(", {}", number::plain(Some(v), &w.unit)));
+                    format!("{title}: {one}{value}{note}")
+                }
+                several => format!("{title}: {} cannot be told apart{note}", several.join(", ")),
+            }
+        })
+        .collect()
+}
+
+/// Failures, grouped, with a sample and what to do.
+pub(crate) fn failures(a: &Analysis) -> Vec<String> {
+    let mut lines = Vec::new();
+    for t in &a.targets {
+        if let Some(why) = &t.unavailable {
+            lines.push(format!("{}: not measured: {why}", target_label(t)));
+        }
+        for g in &t.errors {
+            let status = g.status.map_or_else(String::new, |s| format!(", HTTP {s}"));
+            let phase = g.phase.map_or_else(String::new, |p| format!(" in {p}"));
+            lines.push(format!("{}: {} × {}{status}{phase}: “{}”. {}", target_label(t), g.count, g.code, g.sample.message, g.advice));
+        }
+        if t.censored > 0 {
+            lines.push(format!("{}: {} requests were still in flight when the run ended and count as unknown", target_label(t), t.censored));
+        }
+        if t.resent > 0 {
+            lines.push(format!("{}: {} requests were sent again because the reused connection had died silently", target_label(t), t.resent));
+        }
+    }
+    lines
+}
+
+/// Validity in one line, and its reasons.
+pub(crate) fn validity(a: &Analysis) -> (String, Vec<String>) {
+    let v = &a.validity;
+    let head = match v.checked.len() {
+        0 => v.level.as_str().to_owned(),
+        n => format!("{} ({n} checks in bounds: {})", v.level.as_str(), v.checked.join(", ")),
+    };
+    let lines = v
+        .findings
+        .iter()
+        .map(|f| {
+            let target = f.target.as_ref().map_or_else(String::new, |t| format!(" on {t}"));
+            format!("{} {}{target}: {}, allowed {}. {}", f.level.as_str(), f.signal, f.measured, f.threshold, f.cure)
+        })
+        .collect();
+    (head, lines)
+}
+
+/// Why cells of the tables read `–`, each reason once.
+pub(crate) fn not_measured(a: &Analysis) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut add = |line: String| {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    };
+    for line in &a.not_measured {
+        add(line.clone());
+    }
+    for t in &a.targets {
+        for (name, p) in [("ttft", 0.5), ("e2e", 0.5), ("e2e", 0.95), ("e2e", 0.99), ("tpot", 0.5)] {
+            if let Some(m) = quantile(t, name, p)
+                && let Some(reason) = m.reason()
+            {
+                let title = metric::find(name).map_or(name, |d| d.title);
+                add(format!("{}: {title} p{}: {reason}", target_label(t), p * 100.0));
+            }
+        }
+        if let Some(reason) = t.cost.reason() {
+            add(format!("{}: cost: {reason}", target_label(t)));
+        }
+    }
+    lines
+}

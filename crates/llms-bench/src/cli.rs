@@ -1,0 +1,270 @@
+//! The command line. Flags are spelled as users of other tools know them; one that cannot be honoured is refused.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use llms_core::bench::{Arrivals, duration};
+
+use crate::target::TargetSpec;
+
+/// Measure LLM providers: compare, load, report.
+#[derive(Debug, Parser)]
+#[command(name = "llms-bench", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
+reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 130 interrupted, the partial result is saved";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare targets: interleaved, paired, with intervals and verdicts. Without --target and llms-bench.toml:
+    /// four simulated vendors over real HTTP on this machine.
+    Compare(Box<RunArgs>),
+    /// Measure one target.
+    Run(Box<RunArgs>),
+    /// Render a saved run again: judging is repeatable.
+    Report(ReportArgs),
+    /// Simulated vendors for anybody's client.
+    #[command(subcommand)]
+    Mock(MockCommand),
+    /// Built-in scenarios.
+    Scenarios,
+}
+
+/// The simulated vendors.
+#[derive(Debug, Subcommand)]
+pub enum MockCommand {
+    /// Serve the OpenAI, Anthropic, Bedrock and Ollama protocols on one port until interrupted.
+    Serve(MockServeArgs),
+}
+
+/// How to serve the simulated vendors.
+#[derive(Debug, Args)]
+pub struct MockServeArgs {
+    /// Port; 0 lets the system choose one.
+    #[arg(long, default_value_t = 8399)]
+    pub port: u16,
+    /// Address to listen on; loopback unless told otherwise.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
+    pub host: std::net::IpAddr,
+    /// Profiles per protocol or model, as TOML (see the guide).
+    #[arg(long, value_name = "FILE")]
+    pub profiles: Option<PathBuf>,
+    /// Seed of all draws; drawn and printed unless given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Write what was really sent when, one JSON object per request.
+    #[arg(long, value_name = "FILE")]
+    pub truth_log: Option<PathBuf>,
+}
+
+impl MockServeArgs {
+    /// Where to listen.
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+/// Which saved run to render, and how.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Directory of the run, its id, or `latest`.
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// Where runs are kept.
+    #[arg(long, value_name = "DIR", default_value = ".llms-bench")]
+    pub output_dir: PathBuf,
+    /// Price file instead of the bundled one.
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// What goes to standard output and to files.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What goes to standard output and to files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Form of standard output.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Also write the report as Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Exit with 4 when the result is INVALID.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Form of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For the terminal.
+    Text,
+    /// For a pull request.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `compare` and `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// provider:model or provider:model@http://host:port, repeatable. Providers: openai, anthropic, bedrock,
+    /// ollama, mock.
+    #[arg(long = "target", value_name = "TARGET", help_heading = "Targets")]
+    pub targets: Vec<TargetSpec>,
+    /// Configuration file with targets and scenario; ./llms-bench.toml is read when there is one.
+    #[arg(long, value_name = "FILE", help_heading = "Targets")]
+    pub config: Option<PathBuf>,
+    /// Model at --base-url that speaks OpenAI's protocol: short for --target openai:MODEL@URL.
+    #[arg(long, value_name = "MODEL", help_heading = "Targets", conflicts_with = "targets")]
+    pub model: Option<String>,
+    /// Address for --model.
+    #[arg(long, value_name = "URL", help_heading = "Targets", requires = "model")]
+    pub base_url: Option<String>,
+    /// HTTP client: `direct` stamps every read in the task that reads; `pooled` is what applications use.
+    #[arg(long, value_enum, default_value_t = TransportKind::Direct, help_heading = "Targets")]
+    pub transport: TransportKind,
+
+    /// Scenario: the name of a built-in one (see `llms-bench scenarios`) or a TOML or JSON file.
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Work")]
+    pub scenario: Option<String>,
+    /// Prompts instead of the scenario's: JSONL (fields prompt, text, question, turns or messages) or plain text,
+    /// one a line.
+    #[arg(long, value_name = "FILE", help_heading = "Work")]
+    pub prompts: Option<PathBuf>,
+    /// System message in front of every prompt.
+    #[arg(long, value_name = "TEXT", help_heading = "Work")]
+    pub system: Option<String>,
+    /// Limit of generated tokens.
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature.
+    #[arg(long, value_name = "T", help_heading = "Work")]
+    pub temperature: Option<f64>,
+    /// Ask for whole answers instead of streams; token-level metrics are then absent.
+    #[arg(long, help_heading = "Work")]
+    pub no_stream: bool,
+    /// Put a random nonce in front of each prompt, so that no cache answers.
+    #[arg(long, help_heading = "Work")]
+    pub cache_bust: bool,
+
+    /// Closed loop: this many users who wait for their answer. With several targets each asks every target in
+    /// turn.
+    #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "request_rate")]
+    pub concurrency: Option<u32>,
+    /// Open loop: requests per second for each target, whatever the completions.
+    #[arg(long, value_name = "RATE", help_heading = "Load")]
+    pub request_rate: Option<f64>,
+    /// Law of the arrivals under --request-rate.
+    #[arg(long, value_enum, help_heading = "Load", requires = "request_rate")]
+    pub arrivals: Option<ArrivalsArg>,
+    /// Cap on requests in flight under --request-rate; without a rate the same as --concurrency.
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub max_concurrency: Option<u32>,
+    /// Measured requests per target; with --duration, whichever ends first.
+    #[arg(long, short = 'n', alias = "num-prompts", value_name = "N", help_heading = "Load")]
+    pub num_requests: Option<u64>,
+    /// Length of the measured window: 30s, 2m.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", help_heading = "Load")]
+    pub duration: Option<Duration>,
+    /// Requests per target before the measured window, with prompts of their own.
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub warmup: Option<u32>,
+    /// Limit of one request.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", help_heading = "Load")]
+    pub timeout: Option<Duration>,
+    /// One target after the other instead of interleaved; drift between them then looks like a difference.
+    #[arg(long, help_heading = "Load")]
+    pub sequential: bool,
+    /// Seed of arrivals, prompts, order and resampling; drawn and printed unless given.
+    #[arg(long, help_heading = "Load")]
+    pub seed: Option<u64>,
+    /// Seed of the cache-busting nonce; drawn anew even under --seed unless given.
+    #[arg(long, help_heading = "Load")]
+    pub seed_nonce: Option<u64>,
+
+    /// Limits of each request for goodput, in ms: 'ttft:200 tpot:50'.
+    #[arg(long, value_name = "LIMITS", help_heading = "Judging")]
+    pub goodput: Option<String>,
+    /// Objective: 'ttft:p99<500ms', repeatable.
+    #[arg(long, value_name = "SLO", help_heading = "Judging")]
+    pub slo: Vec<String>,
+    /// Price file instead of the bundled one.
+    #[arg(long, value_name = "FILE", help_heading = "Judging")]
+    pub prices: Option<PathBuf>,
+    /// Share of failed requests of any target above which the exit code is 3.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, help_heading = "Judging")]
+    pub max_error_rate: f64,
+
+    /// Name of the run in reports.
+    #[arg(long, help_heading = "Output")]
+    pub label: Option<String>,
+    /// Where runs are kept.
+    #[arg(long, value_name = "DIR", default_value = ".llms-bench", help_heading = "Output")]
+    pub output_dir: PathBuf,
+    /// Do not keep the run.
+    #[arg(long, help_heading = "Output")]
+    pub no_save: bool,
+    /// Also write one JSON object per request.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub records: Option<PathBuf>,
+    /// Also write what the simulated vendors really sent when (simulated targets only).
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub truth_log: Option<PathBuf>,
+    /// No progress display.
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+    /// What goes to standard output and to files.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// HTTP client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransportKind {
+    /// Own HTTP/1.1 reader, stamps in the task that reads.
+    Direct,
+    /// reqwest.
+    Pooled,
+}
+
+/// Law of the arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArrivalsArg {
+    /// Equal gaps.
+    Constant,
+    /// Exponential gaps.
+    Poisson,
+}
+
+impl From<ArrivalsArg> for Arrivals {
+    fn from(a: ArrivalsArg) -> Self {
+        match a {
+            ArrivalsArg::Constant => Self::Constant,
+            ArrivalsArg::Poisson => Self::Poisson,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,128 @@
+//! The wiring of providers and transports: the only place that knows them all.
+
+use std::sync::Arc;
+
+use llms_core::{
+    CallContext, ChatModel, ChatRequest, Error, ErrorCode, SharedModel,
+    bench::{Scenario, Target, TargetInfo},
+    config::process_env,
+    registry::{BuildContext, Registry},
+    wire::Transport,
+};
+
+use crate::{
+    cli::TransportKind,
+    exit::Failure,
+    target::{TargetSpec, unique_names},
+};
+
+/// A registry with every provider of this build.
+pub fn registry() -> Registry {
+    let registry = Registry::new();
+    llms_providers_openai::register(&registry);
+    llms_providers_anthropic::register(&registry);
+    llms_providers_bedrock::register(&registry);
+    llms_providers_ollama::register(&registry);
+    registry.register("mock", bench_mock::Factory::default());
+    registry
+}
+
+/// The HTTP client asked for.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn transport(kind: TransportKind) -> Result<Arc<dyn Transport>, Failure> {
+    Ok(match kind {
+        TransportKind::Direct => Arc::new(llms_transport::Direct::new(llms_transport::DirectOptions::default())),
+        TransportKind::Pooled => Arc::new(llms_transport::Pooled::new()?),
+    })
+}
+
+/// Builds every target and asks each for one token, so that a wrong key, address or model is known before the
+/// run begins. A target that cannot be used is kept, with the reason.
+///
+/// # Errors
+/// Configuration errors of any target; when no target at all can be used.
+pub async fn targets(specs: &[TargetSpec], scenario: &Scenario, transport: &Arc<dyn Transport>, ctx: &CallContext) -> Result<Vec<Target>, Failure> {
+    let names = unique_names(specs)?;
+    let registry = registry();
+    let build = BuildContext { transport: transport.clone(), env: &process_env };
+    let mut targets = Vec::with_capacity(specs.len());
+    for (spec, name) in specs.iter().zip(names) {
+        let config = spec.to_config(scenario.timeout, &process_env)?;
+        let model = registry.create(&config, &build).await.map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
+        scenario.validate_provider(model.info()).map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
+        let in_process = model.info().endpoint.is_none();
+        let info = TargetInfo {
+            name,
+            model: model.info().clone(),
+            simulated: model.info().provider == "mock",
+            transport: (!in_process).then(|| transport.info()),
+            unavailable: None,
+        };
+        targets.push(Target { info, model: Some(model) });
+    }
+    for target in &mut targets {
+        if let Some(model) = target.model.clone()
+            && let Err(e) = first_word(&model, scenario, ctx).await
+        {
+            target.info.unavailable = Some(describe(&e, &target.info));
+            target.model = None;
+        }
+    }
+    if targets.iter().all(|t| t.model.is_none()) {
+        let reasons: Vec<String> =
+            targets.iter().map(|t| format!("{}: {}", t.info.name, t.info.unavailable.as_deref().unwrap_or("unavailable"))).collect();
+        return Err(Failure::run(reasons.join("\n")));
+    }
+    Ok(targets)
+}
+
+/// One short answer. Overload and rate limits are findings for the run, not reasons to leave a target out.
+async fn first_word(model: &SharedModel, scenario: &Scenario, ctx: &CallContext) -> Result<(), Error> {
+    if model.info().provider == "mock" {
+        return Ok(());
+    }
+    let mut request = ChatRequest::text("Say hello.").with_options(scenario.options.clone());
+    request.options.max_tokens = Some(request.options.max_tokens.unwrap_or(16).min(16));
+    let ctx = CallContext { deadline: Some(ctx.now() + scenario.timeout), ..ctx.clone() };
+    match model.generate(&request, &ctx).await {
+        Err(e)
+            if matches!(
+                e.code(),
+                ErrorCode::NetworkError
+                    | ErrorCode::Timeout
+                    | ErrorCode::DeadlineExceeded
+                    | ErrorCode::Authentication
+                    | ErrorCode::Authorization
+                    | ErrorCode::NotFound
+                    | ErrorCode::ModelNotAvailable
+                    | ErrorCode::InvalidModel
+                    | ErrorCode::InvalidRequest
+                    | ErrorCode::QuotaExceeded
+                    | ErrorCode::MalformedResponse
+                    | ErrorCode::Cancelled
+            ) =>
+        {
+            Err(e)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with a target and what to do about it.
+fn describe(e: &Error, info: &TargetInfo) -> String {
+    let at = info.model.endpoint.as_deref().unwrap_or("in-process");
+    let advice = match e.code() {
+        ErrorCode::NetworkError => format!("check that the server at {at} is running and the address is right"),
+        ErrorCode::Timeout | ErrorCode::DeadlineExceeded => "it did not answer in time; allow more with --timeout".to_owned(),
+        ErrorCode::Authentication | ErrorCode::Authorization => "check the key and its rights".to_owned(),
+        ErrorCode::NotFound => format!("check the path of {at}"),
+        ErrorCode::ModelNotAvailable | ErrorCode::InvalidModel => format!("check the model name `{}`", info.model.model),
+        ErrorCode::QuotaExceeded => "check credit and quota of the account".to_owned(),
+        ErrorCode::MalformedResponse => format!("check that {at} speaks the protocol of {}", info.model.provider),
+        _ => "mend the request or choose another target".to_owned(),
+    };
+    let status = e.status().map_or_else(String::new, |s| format!(", HTTP {s}"));
+    format!("{} ({}{status}); {advice}", e.message(), e.code())
+}
