@@ -88,8 +88,9 @@ impl CallContext {
         }
     }
 
-    /// Runs `future` until it completes, the caller cancels, or the deadline passes. Cancellation wins over a
-    /// deadline, both win over a result that is ready in the same instant only if they came first.
+    /// Runs `future` until it completes, the caller cancels, or the deadline passes. Nothing is begun for a caller
+    /// who has cancelled or whose deadline has passed already. Cancellation wins over everything that is noticed
+    /// with it, a result wins over a deadline that is noticed with it.
     ///
     /// # Errors
     /// What `future` returns, or `Cancelled` / `DeadlineExceeded` for operation `op`.
@@ -101,10 +102,14 @@ impl CallContext {
         let op = op.into();
         let mut future = pin!(future);
         let mut cancelled = pin!(self.cancel.cancelled());
+        let mut late = self.deadline.is_some_and(|d| d <= self.clock.now());
         let mut deadline = self.deadline.map(|d| self.clock.sleep_until(d));
         poll_fn(move |cx| {
             if cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::cancelled(op.clone())));
+            }
+            if std::mem::take(&mut late) {
+                return Poll::Ready(Err(Error::deadline(op.clone())));
             }
             if let Poll::Ready(out) = future.as_mut().poll(cx) {
                 return Poll::Ready(out);

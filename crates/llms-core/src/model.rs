@@ -178,33 +178,40 @@ impl Stream for DriveStream<'_> {
 /// A shared model, as registries and runners hold it.
 pub type SharedModel = Arc<dyn ChatModel>;
 
-#[async_trait]
-impl<M: ChatModel + ?Sized> ChatModel for Arc<M> {
-    fn info(&self) -> &ModelInfo {
-        (**self).info()
-    }
+macro_rules! delegate {
+    ($($pointer:ty),*) => {$(
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<M: ChatModel + ?Sized> ChatModel for $pointer {
+            fn info(&self) -> &ModelInfo {
+                (**self).info()
+            }
 
-    async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
-        (**self).generate(request, ctx).await
-    }
+            async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
+                (**self).generate(request, ctx).await
+            }
 
-    async fn drive(
-        &self,
-        request: &ChatRequest,
-        ctx: &CallContext,
-        sink: &mut dyn EventSink,
-    ) -> Result<Outcome> {
-        (**self).drive(request, ctx, sink).await
-    }
+            async fn drive(
+                &self,
+                request: &ChatRequest,
+                ctx: &CallContext,
+                sink: &mut dyn EventSink,
+            ) -> Result<Outcome> {
+                (**self).drive(request, ctx, sink).await
+            }
 
-    fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> EventStream<'a> {
-        (**self).stream(request, ctx)
-    }
+            fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> EventStream<'a> {
+                (**self).stream(request, ctx)
+            }
 
-    async fn check_health(&self, ctx: &CallContext) -> Health {
-        (**self).check_health(ctx).await
-    }
+            async fn check_health(&self, ctx: &CallContext) -> Health {
+                (**self).check_health(ctx).await
+            }
+        }
+    )*};
 }
+
+delegate!(Arc<M>, &M);
 
 /// Convenience on top of [`ChatModel`].
 #[async_trait]
@@ -224,6 +231,8 @@ pub trait ChatModelExt: ChatModel {
         let mut response = collector.finish();
         response.finish_reason = response.finish_reason.or(outcome.finish_reason);
         response.usage = response.usage.or(outcome.usage);
+        response.model = response.model.or(outcome.model);
+        response.id = response.id.or(outcome.id);
         Ok(response)
     }
 
@@ -235,18 +244,15 @@ pub trait ChatModelExt: ChatModel {
         concurrency: usize,
         ctx: &CallContext,
     ) -> Vec<Result<ChatResponse>> {
-        let mut answers = Vec::with_capacity(requests.len());
-        let mut running = futures_util::stream::FuturesOrdered::new();
-        for request in requests {
-            if running.len() >= concurrency.max(1) {
-                answers.extend(running.next().await);
-            }
-            running.push_back(self.generate(request, ctx));
+        // Unordered: a slow answer holds up one place, not those behind it.
+        let mut running = futures_util::stream::iter(0..requests.len())
+            .map(|at| async move { (at, self.generate(&requests[at], ctx).await) })
+            .buffer_unordered(concurrency.max(1));
+        let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
+        while let Some((at, answer)) = running.next().await {
+            answers[at] = Some(answer);
         }
-        while let Some(answer) = running.next().await {
-            answers.push(answer);
-        }
-        answers
+        answers.into_iter().map(|a| a.expect("every request was run")).collect()
     }
 
     /// A new model that offers these tools with every request; the original is unchanged.

@@ -50,6 +50,12 @@ pub enum CallEvent<'a> {
         /// When.
         at: Timestamp,
     },
+    /// No connection was idle and one is being opened. From transports that can tell; an interruption before
+    /// `Connected` is then one of phase connect.
+    Connecting {
+        /// When.
+        at: Timestamp,
+    },
     /// A connection is ready.
     Connected(&'a ConnectionInfo),
     /// The first copy died on a reused connection before a byte of the answer came, and the request was sent
@@ -184,6 +190,7 @@ impl CallObserver for Timeline {
         let mut t = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             CallEvent::Sent { at } => t.sent = Some(*at),
+            CallEvent::Connecting { .. } => {}
             CallEvent::Connected(info) => t.connection = (*info).clone(),
             CallEvent::Resent { .. } => t.resent = true,
             CallEvent::Written { at, bytes } => {

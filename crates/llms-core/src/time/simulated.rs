@@ -149,7 +149,7 @@ mod tests {
             }
         });
         assert_eq!(*order.lock().unwrap(), ["early", "tie-1", "tie-2", "late"]);
-        assert_eq!(clock.now(), Timestamp::ZERO + Duration::from_secs(3600));
+        assert_eq!(clock.now(), Timestamp::ZERO + Duration::from_hours(1));
         assert_eq!(clock.pending(), 0);
     }
 

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
 
-use super::{Body, Codec, Decoder, Delivery, Framer, Reply, Transport};
+use super::{Body, BodyCounters, Codec, Decoder, Delivery, Framer, Probe, Reply, Transport};
 use crate::{
     chat::{ChatRequest, ChatResponse},
     context::CallContext,
@@ -22,7 +22,7 @@ use crate::{
     event::{EventSink, Stamp},
     health::{Health, HealthState},
     model::{ChatModel, ModelInfo, Outcome},
-    observe::CallEvent,
+    observe::{CallEvent, CallObserver},
 };
 
 /// Largest whole body accepted.
@@ -31,6 +31,8 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_ERROR_BODY: usize = 1 << 20;
 /// How long a server may take to end the body after the terminal marker before the connection is dropped.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// How long the text of a refusal may take before it is judged by what has come.
+const BODY_GRACE: Duration = Duration::from_secs(5);
 
 /// Joins a provider's codec and a transport; generic over both, dynamic dispatch begins at [`ChatModel`].
 #[derive(Debug)]
@@ -74,134 +76,167 @@ impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
         request: &ChatRequest,
         delivery: Delivery,
         ctx: &CallContext,
-        phase: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Reply> {
-        let mut prepared =
-            self.codec.encode(request, delivery).map_err(|e| e.or_phase(CallPhase::Prepare))?;
-        if let Some(id) = &ctx.request_id
-            && let Ok(value) = HeaderValue::from_str(id)
-        {
+        let mut prepared = self.codec.encode(request, delivery)?;
+        if let Some(id) = &ctx.request_id {
+            let value = HeaderValue::from_str(id).map_err(|e| {
+                let message = "expected a request id of visible ASCII characters, to be sent in a header";
+                Error::new(self.op("encode"), ErrorCode::InvalidInput, message).with_source(e)
+            })?;
             prepared.headers.insert(HeaderName::from_static("x-request-id"), value);
         }
         let sent = ctx.now();
         ctx.emit(|| CallEvent::Sent { at: sent });
-        phase.set(CallPhase::Headers);
-        let mut reply = self.transport.send(prepared, ctx).await?;
+        progress.set(CallPhase::Headers);
+        let watched = CallContext { observer: Some(progress.clone()), ..ctx.clone() };
+        let reply = self.transport.send(prepared, &watched).await?;
         ctx.emit_hooks(|report| self.codec.hooks(&reply.headers, report));
-        if (200..300).contains(&reply.status) {
-            return Ok(reply);
+        Ok(reply)
+    }
+
+    /// The error that a refusal means. A body that breaks off, or does not end in time, leaves it that refusal.
+    async fn refusal(&self, verb: &str, reply: &mut Reply, ctx: &CallContext) -> Error {
+        let mut text = Vec::new();
+        let limited = ending_within(ctx, BODY_GRACE);
+        let read = read_whole(&mut *reply.body, &mut text, MAX_ERROR_BODY, ctx);
+        match limited.run(self.op(verb), read).await {
+            Err(e) if e.code() == ErrorCode::Cancelled => e.or_phase(CallPhase::Body),
+            _ => self
+                .codec
+                .classify(reply.status, &reply.headers, &text)
+                .with_status(reply.status)
+                .or_phase(CallPhase::Headers),
         }
-        phase.set(CallPhase::Body);
-        // A refusal whose body breaks off is still that refusal.
-        let mut body = Vec::new();
-        let _ = read_whole(&mut *reply.body, &mut body, MAX_ERROR_BODY, ctx).await;
-        Err(self
-            .codec
-            .classify(reply.status, &reply.headers, &body)
-            .with_status(reply.status)
-            .or_phase(CallPhase::Headers))
     }
 
-    async fn drive_inner(
+    /// What a call came to, once its answer is read or reading ended early. Closes the books on the body.
+    async fn settle(
         &self,
-        request: &ChatRequest,
+        verb: &str,
+        reply: Option<Reply>,
+        read: Result<()>,
         ctx: &CallContext,
-        sink: &mut dyn EventSink,
-        phase: &Progress,
-    ) -> Result<Outcome> {
-        let mut reply = self.send(request, Delivery::Stream, ctx, phase).await?;
-        phase.set(CallPhase::Stream);
-        let (mut framer, mut decoder) = (self.codec.framer(), self.codec.decoder());
-        let read = self.read_stream(&mut *reply.body, &mut framer, &mut decoder, ctx, sink).await;
-        let (counters, at) = (reply.body.counters(), ctx.now());
-        ctx.emit(|| CallEvent::End { at, bytes: counters.bytes, reads: counters.reads });
-        read.map_err(|e| e.or_phase(CallPhase::Stream))?;
-        let outcome = decoder.finish().map_err(|e| e.or_phase(CallPhase::Stream));
-        ctx.emit_hooks(|report| decoder.hooks(report));
-        outcome
-    }
-
-    async fn read_stream(
-        &self,
-        body: &mut dyn Body,
-        framer: &mut C::Framer,
-        decoder: &mut C::Decoder,
-        ctx: &CallContext,
-        sink: &mut dyn EventSink,
     ) -> Result<()> {
-        let (mut first, mut last) = (true, Stamp::default());
-        loop {
-            if decoder.is_complete() {
-                return drain(body, ctx).await;
-            }
-            poll_fn(|cx| sink.poll_ready(cx)).await;
-            let Some(stamp) = poll_fn(|cx| body.poll_read(cx, framer.buffer())).await? else { break };
-            if std::mem::take(&mut first) {
-                ctx.emit(|| CallEvent::FirstByte { stamp });
-            }
-            last = stamp;
-            while let Some(frame) = framer.next_frame()? {
-                decoder.frame(frame, stamp, sink)?;
-            }
-        }
-        if let Some(frame) = framer.finish()? {
-            decoder.frame(frame, last, sink)?;
-        }
-        Ok(())
+        let Some(mut reply) = reply else { return read };
+        let refused = !is_success(reply.status);
+        let result = if refused { Err(self.refusal(verb, &mut reply, ctx).await) } else { read };
+        emit_end(&*reply.body, ctx);
+        result
     }
 }
 
+fn emit_end(body: &dyn Body, ctx: &CallContext) {
+    let at = ctx.now();
+    ctx.emit(|| {
+        let BodyCounters { bytes, reads } = body.counters();
+        CallEvent::End { at, bytes, reads }
+    });
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// `ctx` that ends `grace` from now at the latest.
+fn ending_within(ctx: &CallContext, grace: Duration) -> CallContext {
+    let end = ctx.now() + grace;
+    CallContext { deadline: Some(ctx.deadline.map_or(end, |d| d.min(end))), ..ctx.clone() }
+}
+
+/// Reads and decodes until the terminal marker (`false`) or the end of the body (`true`).
+async fn read_stream(
+    body: &mut dyn Body,
+    framer: &mut impl Framer,
+    decoder: &mut impl Decoder,
+    ctx: &CallContext,
+    sink: &mut dyn EventSink,
+) -> Result<bool> {
+    let (mut first, mut last) = (true, Stamp::default());
+    loop {
+        poll_fn(|cx| sink.poll_ready(cx)).await;
+        let Some(stamp) = poll_fn(|cx| body.poll_read(cx, framer.buffer())).await? else { break };
+        if std::mem::take(&mut first) {
+            ctx.emit(|| CallEvent::FirstByte { stamp });
+        }
+        last = stamp;
+        while let Some(frame) = framer.next_frame()? {
+            decoder.frame(frame, stamp, sink)?;
+            // What follows the marker is not part of the answer, in this read as in later ones.
+            if decoder.is_complete() {
+                return Ok(false);
+            }
+        }
+    }
+    if let Some(frame) = framer.finish()? {
+        decoder.frame(frame, last, sink)?;
+    }
+    Ok(true)
+}
+
 /// Reads to the end of the body after the terminal marker, so that the connection can be reused. Whatever goes
-/// wrong here costs the connection, not the answer.
-async fn drain(body: &mut dyn Body, ctx: &CallContext) -> Result<()> {
-    let limited = CallContext { deadline: Some(ctx.now() + CLOSE_GRACE), observer: None, ..ctx.clone() };
+/// wrong here, a deadline included, costs the connection, not the answer.
+async fn drain(body: &mut dyn Body, ctx: &CallContext) {
+    let limited = CallContext { observer: None, ..ending_within(ctx, CLOSE_GRACE) };
     let mut rest = Vec::new();
-    let _ = limited.run("drain", read_whole(body, &mut rest, MAX_ERROR_BODY, &limited)).await;
-    Ok(())
+    let _ = limited.run("http.drain", read_whole(body, &mut rest, MAX_ERROR_BODY, &limited)).await;
 }
 
 async fn read_whole(body: &mut dyn Body, buf: &mut Vec<u8>, limit: usize, ctx: &CallContext) -> Result<()> {
     let mut first = true;
-    let result = loop {
-        match poll_fn(|cx| body.poll_read(cx, buf)).await {
-            Ok(None) => break Ok(()),
-            Ok(Some(stamp)) => {
-                if std::mem::take(&mut first) {
-                    ctx.emit(|| CallEvent::FirstByte { stamp });
-                }
-                if buf.len() > limit {
-                    break Err(Error::new(
-                        "http.body",
-                        ErrorCode::MalformedResponse,
-                        format!("the body exceeds the limit of {limit} bytes"),
-                    ));
-                }
-            }
-            Err(e) => break Err(e),
+    while let Some(stamp) = poll_fn(|cx| body.poll_read(cx, buf)).await? {
+        if std::mem::take(&mut first) {
+            ctx.emit(|| CallEvent::FirstByte { stamp });
         }
-    };
-    let (counters, at) = (body.counters(), ctx.now());
-    ctx.emit(|| CallEvent::End { at, bytes: counters.bytes, reads: counters.reads });
-    result
+        if buf.len() > limit {
+            let message = format!("expected a body of at most {limit} bytes, got a longer one");
+            return Err(Error::new("http.body", ErrorCode::MalformedResponse, message));
+        }
+    }
+    Ok(())
 }
 
-/// Where a call is, so that a deadline or cancellation can say what it interrupted.
-struct Progress(AtomicU8);
+/// Where a call is, so that a deadline or cancellation can say what it interrupted: it listens to the transport
+/// and passes everything on.
+struct Progress {
+    phase: AtomicU8,
+    observer: Option<Arc<dyn CallObserver>>,
+}
 
 impl Progress {
-    const PHASES: [CallPhase; 4] =
-        [CallPhase::Prepare, CallPhase::Headers, CallPhase::Body, CallPhase::Stream];
+    const PHASES: [CallPhase; 6] = [
+        CallPhase::Prepare,
+        CallPhase::Connect,
+        CallPhase::Send,
+        CallPhase::Headers,
+        CallPhase::Body,
+        CallPhase::Stream,
+    ];
 
-    fn new() -> Self {
-        Self(AtomicU8::new(0))
+    fn new(ctx: &CallContext) -> Arc<Self> {
+        Arc::new(Self { phase: AtomicU8::new(0), observer: ctx.observer.clone() })
     }
 
     fn set(&self, phase: CallPhase) {
-        self.0.store(Self::PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
+        self.phase.store(Self::PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
     }
 
     fn get(&self) -> CallPhase {
-        Self::PHASES[usize::from(self.0.load(Relaxed))]
+        Self::PHASES[usize::from(self.phase.load(Relaxed))]
+    }
+}
+
+impl CallObserver for Progress {
+    fn observe(&self, event: &CallEvent<'_>) {
+        match event {
+            CallEvent::Connecting { .. } => self.set(CallPhase::Connect),
+            CallEvent::Connected(_) => self.set(CallPhase::Send),
+            CallEvent::Written { .. } => self.set(CallPhase::Headers),
+            _ => {}
+        }
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
     }
 }
 
@@ -213,22 +248,28 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
     }
 
     async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
-        let phase = Progress::new();
         let ctx = &*self.limited(ctx);
-        let call = async {
-            let mut reply = self.send(request, Delivery::Whole, ctx, &phase).await?;
-            phase.set(CallPhase::Body);
-            let mut body = Vec::new();
-            read_whole(&mut *reply.body, &mut body, MAX_BODY, ctx)
-                .await
-                .map_err(|e| e.or_phase(CallPhase::Body))?;
-            let mut result = None;
-            ctx.emit_hooks(|report| result = Some(self.codec.decode(&body, report)));
-            result
-                .unwrap_or_else(|| self.codec.decode(&body, &mut |_, _| {}))
-                .map_err(|e| e.or_phase(CallPhase::Body))
+        let progress = Progress::new(ctx);
+        let (mut reply, mut body) = (None, Vec::new());
+        let read = ctx
+            .run(self.op("generate"), async {
+                let reply = reply.insert(self.send(request, Delivery::Whole, ctx, &progress).await?);
+                if is_success(reply.status) {
+                    progress.set(CallPhase::Body);
+                    read_whole(&mut *reply.body, &mut body, MAX_BODY, ctx).await?;
+                }
+                Ok(())
+            })
+            .await;
+        let decoded = match self.settle("generate", reply, read, ctx).await {
+            Ok(()) => {
+                let mut decoded = None;
+                ctx.emit_hooks(|report| decoded = Some(self.codec.decode(&body, report)));
+                decoded.unwrap_or_else(|| self.codec.decode(&body, &mut |_, _| {}))
+            }
+            Err(e) => Err(e),
         };
-        ctx.run(self.op("generate"), call).await.map_err(|e| self.attribute(e, &phase))
+        decoded.map_err(|e| self.attribute(e, &progress))
     }
 
     async fn drive(
@@ -237,11 +278,32 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
         ctx: &CallContext,
         sink: &mut dyn EventSink,
     ) -> Result<Outcome> {
-        let phase = Progress::new();
         let ctx = &*self.limited(ctx);
-        ctx.run(self.op("stream"), self.drive_inner(request, ctx, sink, &phase))
-            .await
-            .map_err(|e| self.attribute(e, &phase))
+        let progress = Progress::new(ctx);
+        let (mut framer, mut decoder) = (self.codec.framer(), self.codec.decoder());
+        let mut reply = None;
+        let read = ctx
+            .run(self.op("stream"), async {
+                let reply = reply.insert(self.send(request, Delivery::Stream, ctx, &progress).await?);
+                if is_success(reply.status) {
+                    progress.set(CallPhase::Stream);
+                    return read_stream(&mut *reply.body, &mut framer, &mut decoder, ctx, sink).await;
+                }
+                Ok(true)
+            })
+            .await;
+        if let (Some(reply), Ok(false)) = (&mut reply, &read) {
+            drain(&mut *reply.body, ctx).await;
+        }
+        let outcome = match self.settle("stream", reply, read.map(drop), ctx).await {
+            Ok(()) => {
+                let outcome = decoder.finish();
+                ctx.emit_hooks(|report| decoder.hooks(report));
+                outcome
+            }
+            Err(e) => Err(e),
+        };
+        outcome.map_err(|e| self.attribute(e, &progress))
     }
 
     fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> crate::EventStream<'a> {
@@ -259,8 +321,16 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
             reason: None,
             details: BTreeMap::new(),
         };
-        let start = ctx.now();
-        match self.probe(ctx).await {
+        let probed = match self.codec.probe() {
+            Ok(probe) => {
+                let start = ctx.now();
+                let probed = self.probe(probe, ctx).await;
+                health.latency = ctx.now().since(start);
+                probed
+            }
+            Err(e) => Err(e),
+        };
+        match probed {
             Ok(facts) => {
                 health.state = HealthState::Healthy;
                 health.details.extend(facts);
@@ -272,29 +342,36 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
                 health.reason = Some(e.to_string());
             }
         }
-        health.latency = ctx.now().since(start);
         health
     }
 }
 
 impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
-    async fn probe(&self, ctx: &CallContext) -> Result<Vec<(String, String)>> {
-        let probe = self.codec.probe()?;
-        let limited = CallContext { deadline: Some(ctx.now() + probe.timeout), ..ctx.clone() };
-        limited
+    async fn probe(&self, probe: Probe, ctx: &CallContext) -> Result<Vec<(String, String)>> {
+        let ctx = &ending_within(ctx, probe.timeout);
+        let (mut reply, mut body) = (None, Vec::new());
+        let read = ctx
             .run(self.op("health"), async {
-                let mut reply = self.transport.send(probe.request, &limited).await?;
-                let mut body = Vec::new();
-                read_whole(&mut *reply.body, &mut body, MAX_BODY, &limited).await?;
-                self.codec.judge_probe(reply.status, &reply.headers, &body)
+                let at = ctx.now();
+                ctx.emit(|| CallEvent::Sent { at });
+                let reply = reply.insert(self.transport.send(probe.request, ctx).await?);
+                read_whole(&mut *reply.body, &mut body, MAX_BODY, ctx).await
             })
-            .await
+            .await;
+        let Some(reply) = reply else { return read.map(|()| Vec::new()) };
+        emit_end(&*reply.body, ctx);
+        if is_success(reply.status) {
+            read?;
+        }
+        self.codec.judge_probe(reply.status, &reply.headers, &body)
     }
 
     /// Adds what only this level knows: the provider, and the phase an interruption hit.
-    fn attribute(&self, error: Error, phase: &Progress) -> Error {
-        let provider = self.codec.info().provider.clone();
-        let error = if error.provider().is_none() { error.with_provider(provider) } else { error };
-        error.or_phase(phase.get())
+    fn attribute(&self, error: Error, progress: &Progress) -> Error {
+        let error = match error.provider() {
+            Some(_) => error,
+            None => error.with_provider(self.codec.info().provider.clone()),
+        };
+        error.or_phase(progress.get())
     }
 }

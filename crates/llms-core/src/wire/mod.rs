@@ -126,8 +126,9 @@ pub struct TransportInfo {
 /// once more on a fresh one and reported as resent.
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
-    /// Writes the request and waits for status and headers. Reports `Connected`, `Resent`, `Written` and `Head`
-    /// to the observer of `ctx`; cancellation and deadline are the caller's business (drop the future).
+    /// Writes the request and waits for status and headers. Reports `Connecting`, `Connected`, `Resent`,
+    /// `Written` and `Head` to the observer of `ctx` as far as it can tell; cancellation and deadline are the
+    /// caller's business (drop the future).
     ///
     /// # Errors
     /// `network_error` in phase connect, send or headers; `malformed_response` for a broken head.
