@@ -1,0 +1,287 @@
+//! What the in-process model and the server have in common: from a request and the present instant to a
+//! decision (refuse, or serve this plan), a slot, and an entry in the truth log.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+use std::time::Duration;
+
+use llms_core::{
+    config::ConfigErrors,
+    time::{SharedClock, Timestamp},
+};
+use rand::RngExt;
+
+use crate::{
+    ask::Ask,
+    ballast::{Ballast, Gauge},
+    bucket::Bucket,
+    draw::{Identity, Purpose, key, stream},
+    gate::{Entry, Gate, Permit},
+    plan::{Ending, Plan},
+    profile::{FaultKind, FaultRule, Prepared, Profile},
+    truth::{TruthLog, TruthOutcome, TruthRecord, Write},
+};
+
+/// Wait that a rate-limit refusal asks for when its rule says nothing else.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A profile that can be exchanged while models and servers use it; requests already begun keep theirs.
+#[derive(Clone, Debug)]
+pub struct ProfileHandle {
+    live: Arc<RwLock<Arc<Prepared>>>,
+}
+
+impl ProfileHandle {
+    /// A handle on this profile.
+    ///
+    /// # Errors
+    /// Every field of the profile that is wrong.
+    pub fn new(profile: Profile) -> Result<Self, ConfigErrors> {
+        Ok(Self { live: Arc::new(RwLock::new(Arc::new(Prepared::new(profile)?))) })
+    }
+
+    /// A copy of the profile in force.
+    pub fn get(&self) -> Profile {
+        self.prepared().profile.clone()
+    }
+
+    /// Puts another profile in force.
+    ///
+    /// # Errors
+    /// Every field that is wrong; the old profile stays in force then.
+    pub fn set(&self, profile: Profile) -> Result<(), ConfigErrors> {
+        let prepared = Arc::new(Prepared::new(profile)?);
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = prepared;
+        Ok(())
+    }
+
+    pub(crate) fn prepared(&self) -> Arc<Prepared> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The state behind one profile: slots, rate limit, counters, log.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    handle: ProfileHandle,
+    gate: Gate,
+    bucket: Mutex<Bucket>,
+    calls: AtomicU64,
+    epoch: OnceLock<Timestamp>,
+    ballast: Gauge,
+    log: TruthLog,
+}
+
+/// A refusal on arrival.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub kind: FaultKind,
+    pub retry_after: Option<Duration>,
+    /// When it is to be sent.
+    pub at: Timestamp,
+}
+
+/// What becomes of a request.
+pub(crate) enum Decision {
+    Refuse(Refusal),
+    Serve(Box<Plan>, Entry),
+}
+
+/// A request taken in.
+pub(crate) struct Admission {
+    pub decision: Decision,
+    pub profile: Arc<Prepared>,
+    pub key: u64,
+    pub ticket: Ticket,
+}
+
+impl Engine {
+    pub(crate) fn new(handle: ProfileHandle, log: TruthLog) -> Self {
+        let gate = Gate::new(handle.prepared().profile.capacity);
+        Self {
+            handle,
+            gate,
+            bucket: Mutex::default(),
+            calls: AtomicU64::new(0),
+            epoch: OnceLock::new(),
+            ballast: Gauge::default(),
+            log,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &ProfileHandle {
+        &self.handle
+    }
+
+    pub(crate) fn log(&self) -> &TruthLog {
+        &self.log
+    }
+
+    /// Requests so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    /// Counts requests from 1 again.
+    pub(crate) fn reset_calls(&self) {
+        self.calls.store(0, Relaxed);
+    }
+
+    /// Requests that wait for a slot.
+    pub(crate) fn waiting(&self) -> usize {
+        self.gate.waiting()
+    }
+
+    /// Bytes that the memory simulation holds.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.ballast.held()
+    }
+
+    /// Takes a request in that arrived now, at `arrival`. `id` is its `x-request-id`.
+    pub(crate) fn admit(
+        &self,
+        ask: &Ask,
+        id: Option<&str>,
+        conn: u64,
+        arrival: Timestamp,
+        clock: &SharedClock,
+    ) -> Admission {
+        let prepared = self.handle.prepared();
+        let profile = &prepared.profile;
+        let number = self.calls.fetch_add(1, Relaxed) + 1;
+        let elapsed = arrival.saturating_since(*self.epoch.get_or_init(|| arrival)).as_secs_f64();
+        let identity = id.map_or(Identity::Number(number), Identity::Id);
+        let key = key(profile.seed, &profile.name, identity);
+        let draw: f64 = stream(key, Purpose::Fault).random();
+        let fault = FaultRule::strike(&profile.faults, number, elapsed, draw);
+
+        self.gate.resize(profile.capacity, arrival);
+        let limited = profile.rate_limit.as_ref().and_then(|limit| {
+            self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(limit, arrival).err()
+        });
+        let refusal_at = arrival + Duration::from_secs_f64(profile.refusal_ms * profile.time_scale / 1e3);
+        let refuse = |kind, retry_after| Decision::Refuse(Refusal { kind, retry_after, at: refusal_at });
+        let decision = match (limited, fault) {
+            (Some(wait), _) => refuse(FaultKind::RateLimit, Some(wait)),
+            (None, Some(rule)) if rule.kind.is_refusal() => {
+                let given = rule.retry_after_s.map(Duration::from_secs_f64);
+                let usual = (rule.kind == FaultKind::RateLimit).then_some(RETRY_AFTER);
+                refuse(rule.kind, given.or(usual))
+            }
+            (None, rule) => match self.gate.enter(arrival, clock) {
+                Ok(entry) => {
+                    let plan = Plan::draw(ask, &prepared, key, number, elapsed / 3600.0, rule);
+                    Decision::Serve(Box::new(plan), entry)
+                }
+                Err(_full) => refuse(FaultKind::Overloaded, None),
+            },
+        };
+        let record = TruthRecord {
+            request_id: id.map_or_else(|| format!("req_{key:016x}"), str::to_owned),
+            profile: profile.name.clone(),
+            conn,
+            arrival_ns: arrival,
+            service_start_ns: None,
+            writes: Vec::new(),
+            targets_ns: Vec::new(),
+            end_ns: arrival,
+            status: None,
+            outcome: TruthOutcome::Abandoned,
+            fault: match &decision {
+                Decision::Refuse(refusal) => Some(refusal.kind),
+                Decision::Serve(..) => fault.map(|rule| rule.kind),
+            },
+        };
+        let ticket = Ticket {
+            record: Some(record),
+            log: self.log.clone(),
+            clock: clock.clone(),
+            permit: None,
+            ballast: None,
+            gauge: self.ballast.clone(),
+        };
+        Admission { decision, profile: prepared, key, ticket }
+    }
+}
+
+/// The entry of one request in the truth log, and its slot; dropped early, the request was abandoned.
+pub(crate) struct Ticket {
+    record: Option<TruthRecord>,
+    log: TruthLog,
+    clock: SharedClock,
+    permit: Option<Permit>,
+    ballast: Option<Ballast>,
+    gauge: Gauge,
+}
+
+impl Ticket {
+    pub(crate) fn request_id(&self) -> &str {
+        self.record.as_ref().map_or("", |r| &r.request_id)
+    }
+
+    /// Service begins.
+    pub(crate) fn begin(
+        &mut self,
+        permit: Permit,
+        start: Timestamp,
+        profile: &Profile,
+        ask: &Ask,
+        steps: usize,
+    ) {
+        self.permit = Some(permit);
+        self.ballast = Some(self.gauge.load(&profile.memory, ask.stream));
+        if let Some(record) = &mut self.record {
+            record.service_start_ns = Some(start);
+            record.writes.reserve_exact(steps + 2);
+            record.targets_ns.reserve_exact(steps + 2);
+        }
+    }
+
+    /// The status line was sent.
+    pub(crate) fn status(&mut self, status: u16) {
+        if let Some(record) = &mut self.record {
+            record.status = Some(status);
+        }
+    }
+
+    /// Something was sent that was due at `target`.
+    pub(crate) fn wrote(&mut self, target: Timestamp, write: Write) {
+        if let Some(record) = &mut self.record {
+            record.targets_ns.push(target);
+            record.writes.push(write);
+        }
+    }
+
+    /// The answer is over; the slot is free as of `free_at`.
+    pub(crate) fn end(mut self, outcome: TruthOutcome, free_at: Timestamp) {
+        self.ballast = None;
+        if let Some(permit) = self.permit.take() {
+            permit.free(free_at);
+        }
+        self.log(outcome);
+    }
+
+    /// The outcome of a plan sent to its end.
+    pub(crate) fn outcome(ending: Ending) -> TruthOutcome {
+        match ending {
+            Ending::Complete => TruthOutcome::Complete,
+            Ending::Broken(_) => TruthOutcome::Broken,
+        }
+    }
+
+    fn log(&mut self, outcome: TruthOutcome) {
+        if let Some(mut record) = self.record.take() {
+            record.outcome = outcome;
+            record.end_ns = self.clock.now();
+            self.log.push(record);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.log(TruthOutcome::Abandoned);
+    }
+}

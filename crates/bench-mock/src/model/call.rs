@@ -1,0 +1,255 @@
+//! One call of the in-process model, whole or streamed.
+
+use std::{borrow::Cow, future::poll_fn, time::Duration};
+
+use http::HeaderMap;
+use llms_core::{
+    CallContext, ChatRequest, ChatResponse, EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent,
+    ToolCall, Usage, event::ToolCallDelta, observe::CallEvent, time::Timestamp,
+};
+
+use super::{MockModel, error};
+use crate::{
+    ask::Ask,
+    engine::{Admission, Decision, Ticket},
+    plan::{Ending, Finish, Part, Plan, Step},
+    profile::{FaultKind, Profile},
+    truth::{TruthOutcome, Write},
+};
+
+/// What a call is going through.
+struct Call<'a> {
+    ctx: &'a CallContext,
+    op: String,
+    ticket: Ticket,
+    plan: Box<Plan>,
+    start: Timestamp,
+    key: u64,
+    bytes: u64,
+    reads: u32,
+}
+
+/// Takes the request in and waits for its slot, or for its refusal.
+async fn begin<'a>(
+    model: &MockModel,
+    op: String,
+    request: &ChatRequest,
+    ctx: &'a CallContext,
+    stream: bool,
+) -> Result<(Call<'a>, Profile)> {
+    let ask = Ask::of_request(&model.info.model, request, stream);
+    let arrival = ctx.now();
+    ctx.emit(|| CallEvent::Sent { at: arrival });
+    let Admission { decision, profile, key, mut ticket } =
+        model.engine.admit(&ask, ctx.request_id.as_deref(), 0, arrival, &ctx.clock);
+    match decision {
+        Decision::Refuse(refusal) => {
+            ctx.clock.sleep_until(refusal.at).await;
+            let now = ctx.now();
+            let status = error::status(refusal.kind).unwrap_or(500);
+            head(ctx, status, &error::headers(refusal.retry_after));
+            ctx.emit(|| CallEvent::End { at: now, bytes: 0, reads: 0 });
+            ticket.status(status);
+            ticket.wrote(refusal.at, Write { before: now, after: now, tokens: 0 });
+            ticket.end(TruthOutcome::Refused, now);
+            Err(error::error(op, refusal.kind, refusal.retry_after))
+        }
+        Decision::Serve(plan, entry) => {
+            let (permit, start) = entry.wait().await;
+            ticket.begin(permit, start, &profile.profile, &ask, plan.steps.len());
+            let call = Call { ctx, op, ticket, plan, start, key, bytes: 0, reads: 0 };
+            Ok((call, profile.profile.clone()))
+        }
+    }
+}
+
+fn head(ctx: &CallContext, status: u16, headers: &HeaderMap) {
+    let stamp = Stamp::user(ctx.now(), 0);
+    ctx.emit(|| CallEvent::Head { stamp, status, headers });
+}
+
+impl Call<'_> {
+    fn due(&self, offset_ns: u64) -> Timestamp {
+        self.start + Duration::from_nanos(offset_ns)
+    }
+
+    async fn until(&self, due: Timestamp) {
+        if self.ctx.now() < due {
+            self.ctx.clock.sleep_until(due).await;
+        }
+    }
+
+    /// One read's worth arrives: logs it and stamps it.
+    fn deliver(&mut self, due: Timestamp, tokens: u32, bytes: usize) -> Stamp {
+        let now = self.ctx.now();
+        self.ticket.wrote(due, Write { before: now, after: now, tokens });
+        let stamp = Stamp::user(now, self.reads);
+        if self.reads == 0 {
+            self.ctx.emit(|| CallEvent::FirstByte { stamp });
+        }
+        self.reads += 1;
+        self.bytes += bytes as u64;
+        stamp
+    }
+
+    fn end(self, outcome: TruthOutcome) {
+        let (at, bytes, reads) = (self.ctx.now(), self.bytes, self.reads);
+        self.ctx.emit(|| CallEvent::End { at, bytes, reads });
+        let free_at = self.due(self.plan.end_at);
+        self.ticket.end(outcome, free_at);
+    }
+
+    /// Ends by the fault that struck.
+    fn fail(mut self, kind: FaultKind) -> llms_core::Error {
+        if let Some(status) = error::status(kind) {
+            head(self.ctx, status, &HeaderMap::new());
+            self.ticket.status(status);
+        }
+        let error = error::error(std::mem::take(&mut self.op), kind, None);
+        self.end(TruthOutcome::Broken);
+        error
+    }
+}
+
+/// A whole answer.
+pub(super) async fn whole(
+    model: &MockModel,
+    op: String,
+    request: &ChatRequest,
+    ctx: &CallContext,
+) -> Result<ChatResponse> {
+    let (mut call, profile) = begin(model, op, request, ctx, false).await?;
+    let due = call.due(call.plan.end_at);
+    call.until(due).await;
+    if let Ending::Broken(kind) = call.plan.ending {
+        return Err(call.fail(kind));
+    }
+    head(ctx, 200, &HeaderMap::new());
+    call.ticket.status(200);
+    call.deliver(due, call.plan.sent_tokens, call.plan.text.len());
+    let plan = &call.plan;
+    let reasoning = plan.joined(Part::Reasoning);
+    let response = ChatResponse {
+        text: plan.joined(Part::Text),
+        reasoning: (!reasoning.is_empty()).then_some(reasoning),
+        tool_calls: (0..plan.calls.len())
+            .filter(|i| plan.steps.iter().any(|s| s.part == Part::Open(*i)))
+            .map(|i| ToolCall {
+                id: format!("call_{}", plan.calls[i].id),
+                name: plan.calls[i].name.clone(),
+                arguments: plan.joined(Part::Arguments(i)),
+            })
+            .collect(),
+        finish_reason: Some(finish(plan)),
+        usage: usage(plan, &profile),
+        model: Some(model.info.model.clone()),
+        id: Some(id(call.key)),
+    };
+    call.end(TruthOutcome::Complete);
+    Ok(response)
+}
+
+/// A streamed answer.
+pub(super) async fn streamed(
+    model: &MockModel,
+    op: String,
+    request: &ChatRequest,
+    ctx: &CallContext,
+    sink: &mut dyn EventSink,
+) -> Result<Outcome> {
+    let (mut call, profile) = begin(model, op, request, ctx, true).await?;
+    if let Ending::Broken(kind @ (FaultKind::Timeout | FaultKind::Network)) = call.plan.ending {
+        call.until(call.due(call.plan.end_at)).await;
+        return Err(call.fail(kind));
+    }
+    let due = call.due(call.plan.head_at);
+    call.until(due).await;
+    head(ctx, 200, &HeaderMap::new());
+    call.ticket.status(200);
+    poll_fn(|cx| sink.poll_ready(cx)).await;
+    let together = call.plan.steps.first().is_some_and(|s| s.at == call.plan.head_at);
+    let mut early = None;
+    if !together && profile.role_chunk {
+        early = Some(call.deliver(due, 0, 0));
+    }
+    let (answer_id, answer_model) = (id(call.key), model.info.model.as_str());
+    let mut start = Some(StreamEvent::Start {
+        id: Some(Cow::Borrowed(&answer_id)),
+        model: Some(Cow::Borrowed(answer_model)),
+    });
+    if let Some(stamp) = early
+        && let Some(start) = start.take()
+    {
+        sink.event(start, stamp);
+    }
+    for i in 0..call.plan.steps.len() {
+        let step = call.plan.steps[i];
+        let due = call.due(step.at);
+        call.until(due).await;
+        poll_fn(|cx| sink.poll_ready(cx)).await;
+        let stamp = call.deliver(due, step.tokens, step.to - step.from);
+        if let Some(start) = start.take() {
+            sink.event(start, stamp);
+        }
+        sink.event(event(&call.plan, &step), stamp);
+    }
+    let due = call.due(call.plan.end_at);
+    call.until(due).await;
+    poll_fn(|cx| sink.poll_ready(cx)).await;
+    if let Ending::Broken(kind) = call.plan.ending {
+        return Err(call.fail(kind));
+    }
+    let stamp = call.deliver(due, 0, 0);
+    let outcome = Outcome {
+        finish_reason: Some(finish(&call.plan)),
+        usage: usage(&call.plan, &profile),
+        model: Some(answer_model.to_owned()),
+        id: Some(answer_id.clone()),
+    };
+    sink.event(StreamEvent::Finish(finish(&call.plan)), stamp);
+    if let Some(usage) = outcome.usage {
+        sink.event(StreamEvent::Usage(usage), stamp);
+    }
+    call.end(TruthOutcome::Complete);
+    Ok(outcome)
+}
+
+fn event<'p>(plan: &'p Plan, step: &Step) -> StreamEvent<'p> {
+    let piece = Cow::Borrowed(plan.piece(step));
+    match step.part {
+        Part::Reasoning => StreamEvent::Reasoning(piece),
+        Part::Text => StreamEvent::Text(piece),
+        Part::Open(i) => StreamEvent::ToolCall(ToolCallDelta {
+            index: i as u32,
+            id: Some(Cow::Owned(format!("call_{}", plan.calls[i].id))),
+            name: Some(Cow::Borrowed(&plan.calls[i].name)),
+            arguments: Cow::Borrowed(""),
+        }),
+        Part::Arguments(i) => {
+            StreamEvent::ToolCall(ToolCallDelta { index: i as u32, id: None, name: None, arguments: piece })
+        }
+    }
+}
+
+fn id(key: u64) -> String {
+    format!("mock-{key:016x}")
+}
+
+fn finish(plan: &Plan) -> FinishReason {
+    match plan.finish {
+        Finish::Stop => FinishReason::Stop,
+        Finish::Length => FinishReason::Length,
+        Finish::Tools => FinishReason::ToolCalls,
+    }
+}
+
+fn usage(plan: &Plan, profile: &Profile) -> Option<Usage> {
+    profile.usage.then(|| Usage {
+        input_tokens: Some(plan.input_tokens.into()),
+        output_tokens: Some(plan.output_tokens.into()),
+        cache_read_tokens: (plan.cached_tokens > 0).then(|| plan.cached_tokens.into()),
+        cache_write_tokens: None,
+        reasoning_tokens: (plan.reasoning_tokens > 0).then(|| plan.reasoning_tokens.into()),
+        total_tokens: Some(u64::from(plan.input_tokens) + u64::from(plan.output_tokens)),
+    })
+}

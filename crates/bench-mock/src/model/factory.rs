@@ -1,0 +1,89 @@
+//! The provider `mock` of the registry.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use llms_core::{
+    Capabilities, Result, SharedModel,
+    config::{ConfigErrors, ModelConfig},
+    registry::{BuildContext, ModelFactory},
+};
+use serde_json::Value;
+
+use super::MockModel;
+use crate::{FaultKind, FaultRule, Preset, Profile, truth::TruthLog};
+
+/// Builds in-process mocks: `mock:openai`, `mock:very-fast`, … name a [`Preset`], without its faults and memory
+/// simulation; any other model name is the contract's default profile under that name. Works without key, address
+/// or network.
+///
+/// Provider-specific settings: `profile` (a table as [`Profile::from_value`] reads it, or the name of a preset,
+/// with faults and all), `seed`, `time_scale`, `responses` (answers in turn), `should_error` (every call fails
+/// with an internal error).
+#[derive(Clone, Debug, Default)]
+pub struct MockFactory {
+    truth: Option<TruthLog>,
+}
+
+impl MockFactory {
+    /// Models of this factory write into one shared truth log.
+    pub fn with_truth_log(log: TruthLog) -> Self {
+        Self { truth: Some(log) }
+    }
+
+    /// The profile that a configuration asks for.
+    ///
+    /// # Errors
+    /// Every setting that is wrong; an unknown one is refused by name.
+    pub fn profile(config: &ModelConfig) -> Result<Profile, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut profile = match config.provider_specific.get("profile") {
+            Some(Value::String(name)) => name.parse().map(Preset::profile),
+            Some(table) => Profile::from_value(table.clone()),
+            None => Ok(config
+                .model
+                .parse()
+                .map_or_else(|_| Profile::named(&config.model), |preset: Preset| preset.profile().quiet())),
+        }
+        .unwrap_or_else(|e| {
+            errors.nest("provider_specific", Err(e));
+            Profile::default()
+        });
+        for (key, value) in &config.provider_specific {
+            let known = match key.as_str() {
+                "profile" => true,
+                "seed" => value.as_u64().map(|seed| profile.seed = seed).is_some(),
+                "time_scale" => value.as_f64().map(|scale| profile.time_scale = scale).is_some(),
+                "should_error" => match value.as_bool() {
+                    Some(true) => {
+                        profile.faults.insert(0, FaultRule::always(FaultKind::Server));
+                        true
+                    }
+                    other => other.is_some(),
+                },
+                "responses" => serde_json::from_value(value.clone()).map(|r| profile.responses = r).is_ok(),
+                _ => {
+                    let known = "expected one of profile, seed, time_scale, responses, should_error";
+                    errors.push(format!("provider_specific.{key}"), known, "an unknown setting");
+                    continue;
+                }
+            };
+            errors.check(known, &format!("provider_specific.{key}"), "expected another type", value);
+        }
+        errors.nest("provider_specific.profile", profile.validate());
+        errors.into_result().map(|()| profile)
+    }
+}
+
+#[async_trait]
+impl ModelFactory for MockFactory {
+    async fn create(&self, config: &ModelConfig, _build: &BuildContext<'_>) -> Result<SharedModel> {
+        config.validate(&Capabilities::default())?;
+        let profile = Self::profile(config)?;
+        let mut builder = MockModel::builder().profile(profile).name("mock", &config.model);
+        if let Some(log) = &self.truth {
+            builder = builder.truth_log(log.clone());
+        }
+        Ok(Arc::new(builder.build()?))
+    }
+}
