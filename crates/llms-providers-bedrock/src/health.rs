@@ -1,0 +1,112 @@
+//! How the service is, without paying for it.
+//!
+//! Converse has no free probe, but CountTokens is free of charge and lies at the same endpoint, under the same
+//! credentials and the same model id. What its answers prove:
+//!
+//! | answer | proves | verdict |
+//! | --- | --- | --- |
+//! | a count | endpoint, credentials, model | healthy |
+//! | 400 "doesn't support counting tokens" | endpoint, credentials (many models, all inference profiles) | healthy, said in `model` |
+//! | 404 of a server that is not AWS | endpoint only | healthy, said in `count_tokens` |
+//! | 403 `AccessDeniedException` | endpoint, credentials, but no right to count, or to this model | degraded |
+//! | 404, 400 unknown model · 429 | endpoint, credentials | degraded |
+//! | anything else, no answer | – | unhealthy |
+//!
+//! Whether the account may really use the model shows only in a paid call; none is made here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_sdk_bedrockruntime::types::{
+    ContentBlock, ConversationRole, ConverseTokensRequest, CountTokensInput, Message,
+};
+use llms_core::{
+    CallContext, ChatModel, Error, ErrorCode, Result,
+    health::{Health, HealthState},
+    wire::Delivery,
+};
+
+use crate::{
+    call::Call,
+    error,
+    model::{Model, attach},
+};
+
+/// Longest wait for the answer to a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Probes the service.
+pub(crate) async fn check(model: &Model, ctx: &CallContext) -> Health {
+    let info = model.info();
+    let mut health = Health {
+        state: HealthState::Unhealthy,
+        provider: info.provider.clone(),
+        model: info.model.clone(),
+        checked_at: ctx.clock.wall(),
+        latency: None,
+        reason: None,
+        details: BTreeMap::from([
+            ("credentials".to_owned(), model.config.auth.describe()),
+            ("region".to_owned(), model.region.clone()),
+        ]),
+    };
+    let start = ctx.now();
+    let probed = probe(model, ctx).await;
+    health.latency = ctx.now().since(start);
+    match judge(probed, model.config.base.is_none()) {
+        Ok((fact, value)) => {
+            health.state = HealthState::Healthy;
+            health.details.insert(fact.to_owned(), value);
+        }
+        Err((state, error)) => {
+            health.state = state;
+            health.reason = Some(error.to_string());
+        }
+    }
+    health
+}
+
+/// Tokens of a one-word conversation, as the service counts them.
+async fn probe(model: &Model, ctx: &CallContext) -> Result<i32> {
+    let limit = ctx.now() + PROBE_TIMEOUT.min(model.config.timeout);
+    let deadline = Some(ctx.deadline.map_or(limit, |d| d.min(limit)));
+    let limited = CallContext { deadline, ..ctx.clone() };
+    let call = Call::new(&limited, Delivery::Whole, model.config.clone());
+    let message = Message::builder()
+        .role(ConversationRole::User)
+        .content(ContentBlock::Text("ping".to_owned()))
+        .build()
+        .expect("invariant: role and content are given");
+    let input = CountTokensInput::Converse(ConverseTokensRequest::builder().messages(message).build());
+    let counted = async {
+        let sent = model
+            .client
+            .count_tokens()
+            .model_id(&model.config.model)
+            .input(input)
+            .customize()
+            .mutate_request(attach(&call, false))
+            .send()
+            .await;
+        call.end();
+        Ok(sent.map_err(|e| error::of_call(&call, e))?.input_tokens)
+    };
+    limited.run("bedrock.health", counted).await.map_err(|e| Model::attribute(e, &call))
+}
+
+/// What the answer means: a fact to show, or the state and the reason.
+fn judge(probed: Result<i32>, at_aws: bool) -> Result<(&'static str, String), (HealthState, Error)> {
+    let error = match probed {
+        Ok(tokens) => return Ok(("count_tokens", format!("{tokens} tokens in a one-word prompt"))),
+        Err(error) => error,
+    };
+    match error.code() {
+        ErrorCode::InvalidRequest if error.message().contains("support counting tokens") => {
+            Ok(("model", "not checked: it cannot count tokens, and nothing else is free".to_owned()))
+        }
+        ErrorCode::NotFound if !at_aws => Ok(("count_tokens", "not offered by this server".to_owned())),
+        ErrorCode::ModelNotAvailable | ErrorCode::Authorization | ErrorCode::RateLimit => {
+            Err((HealthState::Degraded, error))
+        }
+        _ => Err((HealthState::Unhealthy, error)),
+    }
+}
