@@ -1,1 +1,42 @@
-//! Measure LLM providers: compare, load, report
+//! The program's library: command line, configuration file, wiring, progress. The only crate that knows all others.
+
+pub mod cli;
+pub mod config_file;
+pub mod exit;
+mod mock_serve;
+mod output;
+pub mod plan;
+pub mod progress;
+pub mod providers;
+mod scenarios;
+pub mod session;
+pub mod simulated;
+pub mod target;
+
+use crate::{
+    cli::{Cli, Command, MockCommand},
+    exit::{Exit, Failure},
+    session::Kind,
+};
+
+/// Runs a command to its exit code.
+///
+/// # Errors
+/// One message that says what was wrong, where, and what to do.
+pub fn run(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Compare(args) => block_on(session::execute(&args, Kind::Compare)),
+        Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
+        Command::Report(args) => session::report(&args),
+        Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
+        Command::Scenarios => scenarios::list(),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::run(format!("cannot start the async runtime: {e}")))?
+        .block_on(future)
+}

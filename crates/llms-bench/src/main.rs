@@ -1,1 +1,20 @@
-fn main() {}
+//! The `llms-bench` program: parses arguments, runs the command, ends with the documented exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use llms_bench::cli::Cli;
+
+#[allow(clippy::print_stderr, reason = "the one place that prints errors")]
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match llms_bench::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            for line in failure.message.lines() {
+                eprintln!("llms-bench: {line}");
+            }
+            failure.exit.into()
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bench_runner::ScenarioRegistry;
 use llms_core::bench::{Arrivals, Load, Order, Scenario, Seeds, Slo, Warmup, slo};
 
 use crate::{
@@ -81,16 +82,18 @@ fn base_scenario(args: &RunArgs, from_file: Option<Scenario>, simulated: bool) -
 }
 
 fn named_scenario(name: &str) -> Result<Scenario, Failure> {
-    if let Some(scenario) = bench_runner::builtin_scenario(name) {
-        return Ok(scenario);
+    let registry = ScenarioRegistry::builtin();
+    if let Ok(scenario) = registry.get(name) {
+        return Ok(scenario.clone());
     }
     let path = Path::new(name);
     if path.is_file() {
         return bench_runner::load_scenario(path).map_err(Failure::from);
     }
+    let names: Vec<&str> = registry.names().collect();
     Err(Failure::usage(format!(
         "--scenario: expected a file or the name of a built-in scenario ({}), found `{name}`",
-        bench_runner::builtin_scenario_names().join(", ")
+        names.join(", ")
     )))
 }
 

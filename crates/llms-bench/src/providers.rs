@@ -23,7 +23,7 @@ pub fn registry() -> Registry {
     llms_providers_anthropic::register(&registry);
     llms_providers_bedrock::register(&registry);
     llms_providers_ollama::register(&registry);
-    registry.register("mock", bench_mock::Factory::default());
+    registry.register("mock", bench_mock::MockFactory::default());
     registry
 }
 
@@ -33,8 +33,8 @@ pub fn registry() -> Registry {
 /// When TLS cannot be set up.
 pub fn transport(kind: TransportKind) -> Result<Arc<dyn Transport>, Failure> {
     Ok(match kind {
-        TransportKind::Direct => Arc::new(llms_transport::Direct::new(llms_transport::DirectOptions::default())),
-        TransportKind::Pooled => Arc::new(llms_transport::Pooled::new()?),
+        TransportKind::Direct => Arc::new(llms_transport::direct()),
+        TransportKind::Pooled => Arc::new(llms_transport::pooled()?),
     })
 }
 

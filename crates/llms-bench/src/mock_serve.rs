@@ -1,0 +1,49 @@
+//! `llms-bench mock serve`: the simulated vendors for anybody's client.
+
+use std::{fs, io::Write};
+
+use bench_mock::server::{Protocol, ServerConfig};
+
+use crate::{
+    cli::MockServeArgs,
+    exit::{Exit, Failure},
+};
+
+/// Serves until interrupted.
+pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut config = ServerConfig {
+        bind: args.addr(),
+        allow_remote: !args.host.is_loopback(),
+        truth_file: args.truth_log.clone(),
+        ..ServerConfig::default()
+    };
+    if let Some(path) = &args.profiles {
+        let text = fs::read_to_string(path).map_err(|e| Failure::usage(format!("--profiles: cannot read {}: {e}", path.display())))?;
+        let file: serde_json::Value = toml::from_str(&text).map_err(|e| Failure::usage(e.to_string().trim_end()).at(path.display()))?;
+        config = config.merge_profiles(file).map_err(|e| Failure::from(e).at(path.display()))?;
+    }
+    config = config.map_profiles(|p| p.with_seed(seed));
+    let server = config.start().map_err(|e| Failure::usage(format!("cannot serve on {}: {e}", args.addr())))?;
+    announce(&server, seed).map_err(|e| Failure::run(format!("cannot write to standard output: {e}")))?;
+    tokio::signal::ctrl_c().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
+    let total = server.truth().total();
+    server.stop().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
+    writeln!(std::io::stdout(), "served {total} requests").ok();
+    Ok(Exit::Ok)
+}
+
+fn announce(server: &bench_mock::server::Server, seed: u64) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "simulated vendors on {} (seed {seed}); Ctrl-C ends them", server.addr())?;
+    for protocol in Protocol::ALL {
+        let variable = match protocol {
+            Protocol::OpenAi => "OPENAI_BASE_URL",
+            Protocol::Anthropic => "ANTHROPIC_BASE_URL",
+            Protocol::Bedrock => "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+            Protocol::Ollama => "OLLAMA_HOST",
+        };
+        writeln!(out, "  {protocol:<10} {variable}={}", server.base_url(protocol))?;
+    }
+    out.flush()
+}

@@ -1,0 +1,65 @@
+//! Standard output and result files.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
+
+use bench_analysis::{
+    Analyzer,
+    cost::{PriceTable, Prices},
+};
+use bench_report::{Document, Style, render_json, render_markdown, render_text};
+
+use crate::{
+    cli::{Format, OutputArgs},
+    exit::Failure,
+};
+
+/// Files written, as label and path.
+pub(crate) type Files = Vec<(String, String)>;
+
+/// The analyzer with the price file given, else the bundled prices.
+pub(crate) fn analyzer(prices: Option<&Path>) -> Result<Analyzer, Failure> {
+    let analyzer = Analyzer::new();
+    let Some(path) = prices else { return Ok(analyzer) };
+    let text = fs::read_to_string(path).map_err(|e| Failure::usage(format!("--prices: cannot read {}: {e}", path.display())))?;
+    let table = PriceTable::parse(&text).map_err(|e| Failure::usage(format!("--prices: {}: {e}", path.display())))?;
+    Ok(analyzer.with_prices(Prices::default().with(table)))
+}
+
+/// Columns of the terminal, 80 elsewhere.
+fn width() -> usize {
+    if !io::stdout().is_terminal() {
+        return 80;
+    }
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col)).clamp(60, 120)
+}
+
+/// Prints the report and writes the files asked for.
+pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure> {
+    let mut files = doc.files.to_vec();
+    for (label, path) in [("JSON", &out.json), ("Markdown", &out.markdown)] {
+        files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
+    }
+    let doc = &Document { files: &files, ..*doc };
+    let save = |path: &Path, text: String| fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())));
+    if let Some(path) = &out.json {
+        save(path, render_json(doc))?;
+    }
+    if let Some(path) = &out.markdown {
+        save(path, render_markdown(doc))?;
+    }
+    let color = io::stdout().is_terminal() && !crate::session::no_color();
+    let text = match out.format {
+        Format::Text => render_text(doc, &Style { width: width(), color }),
+        Format::Markdown => render_markdown(doc),
+        Format::Json => render_json(doc),
+    };
+    // A reader that closes early (`| head`) is no failure of ours.
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(format!("cannot write the report: {e}"))),
+        _ => Ok(()),
+    }
+}

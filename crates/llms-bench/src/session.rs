@@ -1,0 +1,183 @@
+//! One run from arguments to exit code: resolve, build, run, judge, render. Read top to bottom.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bench_analysis::Analyzer;
+use bench_report::Document;
+use bench_runner::Runner;
+use bench_store::{JsonlSink, RunDir, RunSink, Tee};
+use llms_core::{
+    CallContext,
+    bench::{BenchmarkRunner, BuildInfo, Level, PerformanceAnalyzer, RunResult, Target},
+    config::process_env,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    cli::{ReportArgs, RunArgs},
+    exit::{Exit, Failure},
+    output::{self, Files},
+    plan::{self, Plan},
+    progress::Display,
+    providers,
+    simulated::Simulation,
+};
+
+/// How many targets a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `compare`: two or more, or the simulated ones.
+    Compare,
+    /// `run`: exactly one.
+    Run,
+}
+
+/// Runs `compare` or `run`.
+///
+/// # Errors
+/// One message that says what was wrong, where, and what to do.
+pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
+    let plan = plan::resolve(args)?;
+    check_count(&plan, kind)?;
+    let analyzer = output::analyzer(args.prices.as_deref())?;
+    for path in [&args.records, &args.truth_log, &args.output.json, &args.output.markdown].into_iter().flatten() {
+        writable(path)?;
+    }
+    let cancel = cancel_on_interrupt();
+    let ctx = CallContext::new().with_cancel(cancel.clone());
+
+    let transport = providers::transport(args.transport)?;
+    let simulation = match plan.targets[..] {
+        [] => Some(Simulation::start(args.seed, args.truth_log.as_deref())?),
+        _ => None,
+    };
+    let targets = match &simulation {
+        Some(simulation) => simulation.targets(&plan.scenario, &transport).await?,
+        None => providers::targets(&plan.targets, &plan.scenario, &transport, &ctx).await?,
+    };
+
+    let (run, dir) = measure(args, &plan, &targets, &ctx).await?;
+    let mut notes = Vec::new();
+    if let Some(simulation) = simulation {
+        notes.extend(simulation.finish(&run)?);
+    }
+    let mut files: Files = Vec::new();
+    if let Some(dir) = dir {
+        files.push(("run".to_owned(), dir.display().to_string()));
+    }
+    for (label, path) in [("records", &args.records), ("truth log", &args.truth_log)] {
+        files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
+    }
+    conclude(&run, &analyzer, &args.output, notes, files, args.max_error_rate)
+}
+
+fn check_count(plan: &Plan, kind: Kind) -> Result<(), Failure> {
+    match (kind, plan.targets.len()) {
+        (Kind::Run, 0) => Err(Failure::usage("run needs a target: --target provider:model, or a [[target]] table in llms-bench.toml; for the simulated vendors use `llms-bench compare`")),
+        (Kind::Run, n) if n > 1 => Err(Failure::usage(format!("run measures one target, found {n}; use `llms-bench compare` for several"))),
+        (Kind::Compare, 1) => Err(Failure::usage("compare needs at least two targets; name another --target, or use `llms-bench run` for one")),
+        _ => Ok(()),
+    }
+}
+
+async fn measure(args: &RunArgs, plan: &Plan, targets: &[Target], ctx: &CallContext) -> Result<(RunResult, Option<PathBuf>), Failure> {
+    let run_id = Uuid::now_v7().to_string();
+    let display = Arc::new(Display::new(args.quiet));
+    let mut builder = Runner::builder().run_id(&run_id).progress(display.clone()).build_info(build_info());
+    if let Some(label) = &args.label {
+        builder = builder.label(label);
+    }
+    let runner = builder.build();
+    let (mut sink, mut dir) = (Tee::new(), None);
+    if !args.no_save {
+        let run = RunSink::new(&args.output_dir, &run_id);
+        dir = Some(run.dir().to_owned());
+        sink = sink.with(run);
+    }
+    if let Some(path) = &args.records {
+        sink = sink.with(JsonlSink::new(path));
+    }
+    let result = runner.run(targets, &plan.scenario, &mut sink, ctx).await;
+    display.finish();
+    Ok((result?, dir))
+}
+
+/// Renders a saved run again.
+///
+/// # Errors
+/// When the run cannot be found or read.
+pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
+    let analyzer = output::analyzer(args.prices.as_deref())?;
+    let dir = RunDir::find(&args.output_dir, &args.run).map_err(|e| Failure::usage(e.message()))?;
+    let run = dir.load().map_err(|e| Failure::run(e.message()))?;
+    let files = vec![("run".to_owned(), dir.path().display().to_string())];
+    conclude(&run, &analyzer, &args.output, Vec::new(), files, 1.0)
+}
+
+/// Judges, prints, writes files, and says how the program ends.
+fn conclude(
+    run: &RunResult,
+    analyzer: &Analyzer,
+    out: &crate::cli::OutputArgs,
+    notes: Vec<String>,
+    files: Files,
+    max_error_rate: f64,
+) -> Result<Exit, Failure> {
+    if run.records.is_empty() && run.manifest.interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    let analysis = analyzer.analyze(run).map_err(|e| Failure::run(e.message()))?;
+    let doc = Document { manifest: &run.manifest, analysis: &analysis, notes: &notes, files: &files };
+    output::write(&doc, out)?;
+    if run.manifest.interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    let share = |t: &llms_core::bench::TargetAnalysis| t.failed as f64 / (t.ok + t.failed).max(1) as f64;
+    let lost = analysis.targets.iter().any(|t| t.unavailable.is_some() || t.ok + t.failed == 0 || share(t) > max_error_rate);
+    Ok(match analysis.validity.level {
+        _ if lost => Exit::Run,
+        Level::Invalid if out.strict => Exit::Invalid,
+        _ => Exit::Ok,
+    })
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        commit: option_env!("LLMS_BENCH_COMMIT").map(str::to_owned),
+        rustc: None,
+    }
+}
+
+/// The first Ctrl-C ends the run with what there is, the second ends the program.
+fn cancel_on_interrupt() -> CancellationToken {
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            cancelled.cancel();
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(i32::from(Exit::Interrupted as u8));
+            }
+        }
+    });
+    token
+}
+
+/// Whether the environment asks for plain text.
+pub(crate) fn no_color() -> bool {
+    process_env("NO_COLOR").is_some()
+}
+
+/// Where a path is written, refusing to begin a run whose result could not be kept.
+pub(crate) fn writable(path: &Path) -> Result<(), Failure> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) if !parent.is_dir() => Err(Failure::usage(format!("{}: the directory {} does not exist; create it first", path.display(), parent.display()))),
+        _ => Ok(()),
+    }
+}

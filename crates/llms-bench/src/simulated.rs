@@ -1,0 +1,162 @@
+//! The default comparison: four simulated vendors on loopback, over real HTTP, and how far the measurement lay
+//! from what they really sent.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use bench_mock::{
+    Dist, TruthRecord,
+    server::{Protocol, Server, ServerConfig},
+};
+use bench_runner::ScenarioRegistry;
+use llms_core::{
+    bench::{Load, Order, RunResult, Scenario, Target, TargetInfo, Warmup},
+    config::ModelConfig,
+    registry::BuildContext,
+    time::Timestamp,
+    wire::Transport,
+};
+
+use crate::{exit::Failure, providers};
+
+/// Measured requests per simulated vendor.
+pub const REQUESTS: u64 = 400;
+/// Users of the default comparison: enough for its requests within the half minute it may take.
+const USERS: u32 = 64;
+/// Tokens of a simulated answer.
+const TOKENS: u32 = 16;
+/// Seed of the simulated vendors unless `--seed` is given.
+const SEED: u64 = 1;
+/// What simulated vendors call their model; priced by nobody.
+const MODEL: &str = "simulated";
+
+/// What the simulated vendors are asked.
+pub fn default_scenario() -> Scenario {
+    let prompts = ScenarioRegistry::builtin().get("simple").map(|s| s.prompts.clone()).unwrap_or_default();
+    let mut scenario = Scenario {
+        name: "four-vendors".to_owned(),
+        description: "four simulated vendors over real HTTP on this machine".to_owned(),
+        prompts,
+        warmup: Warmup { requests: 8, prompts: Vec::new() },
+        load: Load::closed(USERS),
+        requests: Some(REQUESTS),
+        order: Order::Interleaved,
+        ..Scenario::default()
+    };
+    scenario.options.max_tokens = Some(TOKENS);
+    scenario.with_ids()
+}
+
+/// The simulated vendors while they run.
+#[derive(Debug)]
+pub struct Simulation {
+    server: Server,
+}
+
+impl Simulation {
+    /// Starts the four protocols on a free loopback port, on threads of their own.
+    ///
+    /// # Errors
+    /// When the port or the truth log cannot be opened.
+    pub fn start(seed: Option<u64>, truth_log: Option<&Path>) -> Result<Self, Failure> {
+        let mut config = ServerConfig::default();
+        for protocol in Protocol::ALL {
+            // The look-alike presets with their faults, at the length of a short answer.
+            let mut profile = protocol.preset().profile().with_seed(seed.unwrap_or(SEED));
+            profile.output_tokens = Dist::constant(f64::from(TOKENS));
+            config = config.with_profile(protocol, profile);
+        }
+        config.truth_file = truth_log.map(Path::to_owned);
+        let server = config.start().map_err(|e| Failure::run(format!("cannot start the simulated vendors: {e}")))?;
+        Ok(Self { server })
+    }
+
+    /// The four targets, through the same providers and transport as real ones.
+    ///
+    /// # Errors
+    /// When a provider cannot be built.
+    pub async fn targets(&self, scenario: &Scenario, transport: &Arc<dyn Transport>) -> Result<Vec<Target>, Failure> {
+        let registry = providers::registry();
+        // Nothing of the user's environment reaches the simulation.
+        let env = |_: &str| None;
+        let build = BuildContext { transport: transport.clone(), env: &env };
+        let mut targets = Vec::new();
+        for protocol in Protocol::ALL {
+            let config = ModelConfig::new(protocol.as_str(), MODEL).with_base_url(self.server.base_url(protocol)).with_timeout(scenario.timeout);
+            let model = registry.create(&config, &build).await?;
+            targets.push(Target {
+                info: TargetInfo {
+                    name: format!("{protocol} (simulated)"),
+                    model: model.info().clone(),
+                    simulated: true,
+                    transport: Some(transport.info()),
+                    unavailable: None,
+                },
+                model: Some(model),
+            });
+        }
+        Ok(targets)
+    }
+
+    /// Stops the vendors and holds the run against their truth log.
+    ///
+    /// # Errors
+    /// When the truth log could not be written.
+    pub fn finish(self, run: &RunResult) -> Result<Vec<String>, Failure> {
+        let truth = self.server.truth().records();
+        self.server.stop().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
+        Ok(against_truth(run, &truth).into_iter().collect())
+    }
+}
+
+/// How far arrivals as reported lie from the writes as they happened: zero inside `[before, after]`, else the
+/// distance from that bracket. First tokens and all chunks apart; p50 and p99 by nearest rank.
+fn against_truth(run: &RunResult, truth: &[TruthRecord]) -> Option<String> {
+    let by_id: HashMap<&str, &TruthRecord> = truth.iter().map(|t| (t.request_id.as_str(), t)).collect();
+    let (mut first, mut all, mut miscounted) = (Vec::new(), Vec::new(), 0_u64);
+    for record in run.records.iter().filter(|r| r.is_ok()) {
+        let Some(told) = by_id.get(&*record.request_id) else { continue };
+        let writes: Vec<_> = told.writes.iter().filter(|w| w.tokens > 0).collect();
+        if writes.len() != record.chunks.len() {
+            miscounted += 1;
+            continue;
+        }
+        for (i, (write, chunk)) in writes.iter().zip(&record.chunks).enumerate() {
+            let error = distance(chunk.stamp.arrival(), write.before, write.after);
+            all.push(error);
+            if i == 0 {
+                first.push(error);
+            }
+        }
+    }
+    if first.is_empty() {
+        return None;
+    }
+    let counts = if miscounted == 0 {
+        "every chunk accounted for".to_owned()
+    } else {
+        format!("{miscounted} answers with another number of chunks than were written")
+    };
+    Some(format!(
+        "against the simulated vendors' own log, reported arrival − true write: first token p50 {} µs, p99 {} µs (n {}); all chunks p50 {} µs, \
+         p99 {} µs (n {}); {counts}",
+        rank(&mut first, 0.5),
+        rank(&mut first, 0.99),
+        first.len(),
+        rank(&mut all, 0.5),
+        rank(&mut all, 0.99),
+        all.len(),
+    ))
+}
+
+fn distance(at: Timestamp, before: Timestamp, after: Timestamp) -> u64 {
+    let early = before.saturating_since(at);
+    let late = at.saturating_since(after);
+    u64::try_from(early.max(late).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nearest-rank quantile in whole microseconds.
+fn rank(nanos: &mut [u64], p: f64) -> u64 {
+    nanos.sort_unstable();
+    let at = ((p * nanos.len() as f64).ceil() as usize).clamp(1, nanos.len());
+    (nanos[at - 1] + 500) / 1000
+}
