@@ -1,0 +1,127 @@
+//! The parts put together: [`Codec`] behind the core's trait, the model of codec and transport, the registry entry.
+//!
+//! Nothing is decided here but how the service is probed: `GET /v1/models/{model}`, which costs nothing and also knows
+//! the aliases of a model.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use llms_core::{
+    ChatRequest, ChatResponse, Error, ModelInfo, Result, SharedModel,
+    config::ModelConfig,
+    registry::{BuildContext, ModelFactory, Registry},
+    wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, sse::SseFramer},
+};
+
+use crate::{config::Config, error, hooks, request, stream};
+
+/// Registry name of this provider.
+pub const PROVIDER: &str = "anthropic";
+
+/// Longest wait for the answer to a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The wire format of Messages for one model at one address.
+#[derive(Clone, Debug)]
+pub struct Codec {
+    config: Arc<Config>,
+    info: ModelInfo,
+}
+
+impl Codec {
+    /// The codec of a configuration.
+    pub fn new(config: Config) -> Self {
+        Self { info: config.info(), config: Arc::new(config) }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl wire::Codec for Codec {
+    type Framer = SseFramer;
+    type Decoder = stream::Decoder;
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<Prepared> {
+        request::encode(&self.config, request, delivery)
+    }
+
+    fn framer(&self) -> SseFramer {
+        SseFramer::default()
+    }
+
+    fn decoder(&self) -> stream::Decoder {
+        stream::Decoder::new(self.config.clone())
+    }
+
+    fn decode(&self, body: &[u8], hooks: &mut Hooks<'_>) -> Result<ChatResponse> {
+        stream::whole(&self.config, body, hooks)
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        error::classify(&self.config, status, headers, body)
+    }
+
+    fn hooks(&self, headers: &HeaderMap, report: &mut Hooks<'_>) {
+        hooks::of_headers(headers, report);
+    }
+
+    fn probe(&self) -> Result<Probe> {
+        let mut headers = self.config.headers.clone();
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let uri = self.config.model_info.clone();
+        let request = Prepared { method: Method::GET, uri, headers, body: Bytes::new() };
+        Ok(Probe { request, timeout: PROBE_TIMEOUT.min(self.config.timeout) })
+    }
+
+    fn judge_probe(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Vec<(String, String)>> {
+        let config = &*self.config;
+        let key = if config.has_key { "sent" } else { "none" };
+        let mut facts = vec![
+            ("api_key".to_owned(), key.to_owned()),
+            ("api_version".to_owned(), config.api_version.clone()),
+        ];
+        let server = headers.get(header::SERVER).and_then(|v| v.to_str().ok());
+        facts.extend(server.map(|s| ("server".to_owned(), s.to_owned())));
+        if (200..300).contains(&status) {
+            return Ok(facts);
+        }
+        if status == 404 && !error::is_of_the_vendor(body) {
+            // It answers; compatible servers have no such page.
+            facts.push(("models".to_owned(), "not listed by this server".to_owned()));
+            return Ok(facts);
+        }
+        Err(error::classify(config, status, headers, body))
+    }
+}
+
+/// A model that speaks Messages over `transport`.
+pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
+    HttpModel::new(Codec::new(config), transport)
+}
+
+/// Builds models of this provider for a [`Registry`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Factory;
+
+#[async_trait]
+impl ModelFactory for Factory {
+    async fn create(&self, config: &ModelConfig, build: &BuildContext<'_>) -> Result<SharedModel> {
+        let config = Config::new(config, build.env)?;
+        Ok(Arc::new(model(config, build.transport.clone())))
+    }
+}
+
+/// Registers the provider under [`PROVIDER`].
+pub fn register(registry: &Registry) {
+    registry.register(PROVIDER, Factory);
+}
