@@ -1,6 +1,12 @@
 //! What reading costs: the pure decoder per read, the head per answer, and whole exchanges on loopback with both
 //! transports against a raw-socket floor.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a panic ends the bench; criterion writes the functions"
+)]
+
 use std::{
     future::poll_fn,
     hint::black_box,

@@ -118,7 +118,7 @@ impl Exchange<'_> {
             };
             match (ready!(step), &self.sending) {
                 (Ok(0), Sending::Writing) => {
-                    self.sending = Sending::Failed(Some(io::ErrorKind::WriteZero.into()))
+                    self.sending = Sending::Failed(Some(io::ErrorKind::WriteZero.into()));
                 }
                 (Ok(n), Sending::Writing) => {
                     self.out.advance(n);

@@ -1,0 +1,13 @@
+//! Both transports against scripted servers on loopback: connection reuse and its stale-connection rule, bodies
+//! and their stamps, errors, TLS; and the reader against hyper's on the same bytes.
+
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+mod bodies;
+mod client;
+mod differential;
+mod errors;
+mod reuse;
+mod server;
+mod stale;
+mod tls;
