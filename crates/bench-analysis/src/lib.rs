@@ -2,5 +2,21 @@
 //!
 //! Judging is a step of its own over recorded data: nothing here reads a clock, a file or a socket, and whatever draws
 //! random numbers takes its seed as an argument, so that the same records always give the same verdict.
+//!
+//! [`request`] (one record) → [`population`] (one target's measured requests) → [`summary`], [`throughput`], [`errors`],
+//! [`cost`] → [`compare`] (pairs of targets) and [`validity`]; [`Analyzer`] puts them together. [`stats`] knows nothing of
+//! all this and works on slices of numbers.
 
+mod analyzer;
+pub mod compare;
+pub mod cost;
+pub mod errors;
+pub mod estimate;
+pub mod population;
+pub mod request;
 pub mod stats;
+pub mod summary;
+pub mod throughput;
+pub mod validity;
+
+pub use analyzer::Analyzer;

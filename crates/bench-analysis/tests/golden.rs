@@ -14,6 +14,10 @@ mod dependence;
 mod interval;
 #[path = "golden_handlers/quantile.rs"]
 mod quantile;
+#[path = "golden_handlers/records.rs"]
+mod records;
+#[path = "support/mod.rs"]
+mod synthetic;
 
 use serde_json::Value;
 
@@ -21,13 +25,14 @@ use serde_json::Value;
 const PENDING: &[(&str, &str)] = &[
     ("censor/", "analysis: steady state and censoring"),
     ("change/", "analysis: trends and regressions"),
-    ("cost/", "main job: cost, phase 2 of this crate"),
+    ("cost/burn-rate", "load engine: error budget"),
+    ("cost/cache-break-even", "analysis: tokens and cost"),
+    ("cost/pareto", "analysis: comparison"),
+    ("cost/waste", "analysis: tokens and cost"),
     ("load/", "load engine: arrivals and coordinated omission"),
     ("plan/mm1-sample-size", "load engine: planning of queueing runs"),
     ("queue/", "load engine: capacity fits and the pathwise oracle"),
     ("sketch/", "analysis: sketches for the live view"),
-    ("stream/", "main job: per-request metrics, phase 2 of this crate"),
-    ("system/window", "main job: window metrics, phase 2 of this crate"),
     ("trend/", "load engine: degradation and recovery"),
     ("warmup/", "load engine: steady state"),
 ];
@@ -94,6 +99,9 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("multiple/tost-paired", compare::tost_paired),
         ("multiple/tost-ratio", compare::tost_ratio),
         ("hierarchy/", compare::hierarchy),
+        ("stream/", records::stream),
+        ("system/window", records::window),
+        ("cost/usage-", records::usage),
     ];
     let by_name = prefixes.iter().find(|(prefix, _)| case.name.starts_with(prefix)).map(|(_, h)| *h);
     by_name.or_else(|| {

@@ -3,7 +3,7 @@
 //! Pairing removes the spread between prompts (log-sd .6 against .2 of noise: power 26 % instead of 0 for +5 % on 60
 //! prompts). Ratios, not differences: latencies differ by a factor.
 
-use super::distribution::{fair_coin_p, t_two_sided_p};
+use super::distribution::{fair_coin_p, t_quantile, t_two_sided_p};
 use super::interval::{Interval, StatsError};
 use super::mean::t_interval;
 use super::summary::variance;
@@ -59,19 +59,37 @@ pub fn log_ratios(pairs: impl IntoIterator<Item = (f64, f64)>) -> Result<(Vec<f6
 /// # Errors
 /// `TooFew`, `Infinite`, `NotANumber`; `Undefined` when all ratios are equal (no spread to judge by).
 pub fn paired_ratio(log_ratios: &[f64], confidence: f64) -> Result<PairedRatio, StatsError> {
+    paired_ratio_dependent(log_ratios, confidence, 1.0)
+}
+
+/// [`paired_ratio`] where neighbours depend on one another: standard error × √tau, degrees of freedom n/tau − 1.
+///
+/// `tau`: integrated autocorrelation time of the log ratios in time order; 1 or less means independent.
+///
+/// # Errors
+/// As [`paired_ratio`].
+pub fn paired_ratio_dependent(
+    log_ratios: &[f64],
+    confidence: f64,
+    tau: f64,
+) -> Result<PairedRatio, StatsError> {
     let estimate = t_interval(log_ratios, confidence)?;
     if estimate.se == 0.0 {
         return Err(StatsError::Undefined(
             "expected ratios that differ: equal ones leave no spread to judge by",
         ));
     }
-    let t = estimate.mean / estimate.se;
+    let tau = tau.max(1.0);
+    let se = estimate.se * tau.sqrt();
+    let df = (log_ratios.len() as f64 / tau - 1.0).max(1.0);
+    let reach = t_quantile(0.5 + 0.5 * confidence, df) * se;
+    let t = estimate.mean / se;
     Ok(PairedRatio {
         n: log_ratios.len(),
         ratio: estimate.mean.exp(),
-        interval: estimate.interval.map(f64::exp),
+        interval: Interval::new(estimate.mean - reach, estimate.mean + reach).map(f64::exp),
         t,
-        p: t_two_sided_p(t, log_ratios.len() as f64 - 1.0),
+        p: t_two_sided_p(t, df),
         sd_log: variance(log_ratios).expect("invariant: t_interval demands two values").sqrt(),
     })
 }

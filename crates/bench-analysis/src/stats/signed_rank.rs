@@ -38,6 +38,16 @@ pub struct SignedRank {
 /// # Source
 /// Hollander, Wolfe and Chicken 2014, 3.1–3.3; R's `wilcox.test(exact = TRUE)` gives the same p and limits without ties.
 pub fn signed_rank(d: &[f64], confidence: f64) -> Result<SignedRank, StatsError> {
+    signed_rank_dependent(d, confidence, 1.0)
+}
+
+/// [`signed_rank`] where neighbours depend on one another: the null variance is `tau` times that of independent pairs.
+///
+/// `tau`: integrated autocorrelation time of the ranks of `d` in time order; 1 or less means independent.
+///
+/// # Errors
+/// As [`signed_rank`].
+pub fn signed_rank_dependent(d: &[f64], confidence: f64, tau: f64) -> Result<SignedRank, StatsError> {
     check_unit("confidence", confidence)?;
     if let Some(position) = d.iter().position(|v| v.is_nan()) {
         return Err(StatsError::NotANumber { position });
@@ -49,7 +59,7 @@ pub fn signed_rank(d: &[f64], confidence: f64) -> Result<SignedRank, StatsError>
         return Err(StatsError::TooFew { what: "a signed-rank interval", needed, have: n as u64 });
     }
     let walsh = Walsh::new(d);
-    let null = Null::new(n);
+    let null = Null::new(n, tau);
     let v = walsh.above_zero();
     let p = (2.0 * null.at_most(v.ceil()).min(null.at_least(v.floor()))).min(1.0);
     let rank = null.quantile(0.5 * alpha).max(1);
@@ -171,11 +181,11 @@ enum Null {
 }
 
 impl Null {
-    fn new(n: usize) -> Self {
+    fn new(n: usize, tau: f64) -> Self {
         let top = n * (n + 1) / 2;
-        if EXACT_UP_TO < n {
+        if EXACT_UP_TO < n || 1.0 < tau {
             let n = n as f64;
-            let sd = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
+            let sd = (tau.max(1.0) * n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
             return Self::Normal { mean: 0.5 * top as f64, sd, top: top as f64 };
         }
         let mut mass = vec![0.0; top + 1];
@@ -254,7 +264,7 @@ mod tests {
 
     #[test]
     fn normal_approximation_meets_the_exact_law() {
-        let exact = Null::new(EXACT_UP_TO);
+        let exact = Null::new(EXACT_UP_TO, 1.0);
         let n = EXACT_UP_TO as f64;
         let normal = Null::Normal {
             mean: n * (n + 1.0) / 4.0,

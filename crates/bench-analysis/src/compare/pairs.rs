@@ -1,0 +1,297 @@
+//! Pairs of targets over the blocks in which both were asked the same prompt.
+
+use std::collections::BTreeMap;
+
+use llms_core::bench::{Bounded, Estimate, Measured, PairComparison, RunResult, Verdict};
+use rust_decimal::prelude::ToPrimitive;
+
+use super::Side;
+use crate::cost::summary::of_request;
+use crate::estimate::{Setting, is_dependent};
+use crate::population::Standing;
+use crate::request::Request;
+use crate::stats::dependence::effective_size;
+use crate::stats::interval::{Interval, StatsError};
+use crate::stats::multiple::holm;
+use crate::stats::paired::{PairedRatio, paired_ratio_dependent};
+use crate::stats::power::smallest_detectable_ratio;
+use crate::stats::proportion::mcnemar_exact;
+use crate::stats::signed_rank::{SignedRank, signed_rank_dependent};
+use crate::stats::summary::midranks;
+
+/// The row that compares success instead of a latency.
+pub const METRIC_SUCCESS: &str = "error_rate";
+/// The row that compares dollars per answered request.
+pub const METRIC_COST: &str = "cost";
+
+/// Power at which "the smallest difference this run could see" is stated.
+const POWER: f64 = 0.8;
+/// Efficiency of the signed-rank test relative to t under normal log ratios: 3/π.
+const RANK_EFFICIENCY: f64 = 3.0 / std::f64::consts::PI;
+
+/// The metrics of the family: latencies a user waits for, success, and cost where two targets have a price.
+pub(super) fn family(run: &RunResult, sides: &[Side<'_>]) -> Vec<&'static str> {
+    let mut family = if run.manifest.scenario.streaming { vec!["ttft", "e2e", "tpot"] } else { vec!["e2e"] };
+    family.push(METRIC_SUCCESS);
+    if 2 <= sides.iter().filter(|s| s.price.is_some()).count() {
+        family.push(METRIC_COST);
+    }
+    family
+}
+
+/// Log ratios a/b of one metric over the blocks of two targets, in the order of their schedule.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct PairedValues {
+    /// `+∞` where only a failed, `−∞` where only b failed; both-failed pairs are left out
+    pub log_ratios: Vec<f64>,
+    /// pairs in which both succeeded and have the metric
+    pub both_ok: u64,
+    /// pairs in which only a failed
+    pub only_a_failed: u64,
+    /// pairs in which only b failed
+    pub only_b_failed: u64,
+    /// pairs in which both failed
+    pub both_failed: u64,
+}
+
+/// Pairs two targets by block. `value` gives the metric of a successful request; values not above 0 have no ratio and drop
+/// their pair. `ranks_failures`: a failed side enters at infinity (latencies), or its pair is left out (cost).
+pub fn paired_values<'a>(
+    a: &Side<'a>,
+    b: &Side<'a>,
+    ranks_failures: bool,
+    value: impl Fn(&Side<'a>, &Request<'a>) -> Option<f64>,
+) -> PairedValues {
+    // the last attempt of a block is its outcome
+    let by_block: BTreeMap<u64, &Request<'a>> =
+        b.population.requests.iter().map(|r| (r.record.block, r)).collect();
+    let mut last_of_a: BTreeMap<u64, usize> = BTreeMap::new();
+    for (i, request) in a.population.requests.iter().enumerate() {
+        last_of_a.insert(request.record.block, i);
+    }
+    let mut pairs = PairedValues::default();
+    for (i, first) in a.population.requests.iter().enumerate() {
+        let block = first.record.block;
+        let (Some(second), true) = (by_block.get(&block), last_of_a[&block] == i) else { continue };
+        match (a.population.standing(first.record), b.population.standing(second.record)) {
+            (Standing::Ok, Standing::Ok) => {
+                if let (Some(x), Some(y)) = (value(a, first), value(b, second))
+                    && 0.0 < x
+                    && 0.0 < y
+                {
+                    pairs.both_ok += 1;
+                    pairs.log_ratios.push((x / y).ln());
+                }
+            }
+            (Standing::Failed, Standing::Failed) => pairs.both_failed += 1,
+            (Standing::Failed, Standing::Ok) => {
+                pairs.only_a_failed += 1;
+                if ranks_failures && value(b, second).is_some() {
+                    pairs.log_ratios.push(f64::INFINITY);
+                }
+            }
+            (Standing::Ok, Standing::Failed) => {
+                pairs.only_b_failed += 1;
+                if ranks_failures && value(a, first).is_some() {
+                    pairs.log_ratios.push(f64::NEG_INFINITY);
+                }
+            }
+            (Standing::Unknown, _) | (_, Standing::Unknown) => {}
+        }
+    }
+    pairs
+}
+
+/// Every pair in every metric, with verdicts.
+pub(super) struct Tested {
+    pub(super) pairs: Vec<PairComparison>,
+    pub(super) family_size: u64,
+}
+
+/// One pair before the family is known.
+struct Open {
+    row: PairComparison,
+    /// sign of "a is worse": above 0 when a tends to larger values
+    direction: f64,
+    sd_log: Option<f64>,
+    tau: f64,
+}
+
+pub(super) fn test_all(sides: &[Side<'_>], family: &[&'static str], setting: &Setting) -> Tested {
+    let mut open = Vec::new();
+    for metric in family {
+        for (i, a) in sides.iter().enumerate() {
+            for b in &sides[i + 1..] {
+                open.push(if *metric == METRIC_SUCCESS {
+                    test_success(a, b)
+                } else {
+                    test_metric(a, b, metric, setting)
+                });
+            }
+        }
+    }
+    let raw: Vec<f64> = open.iter().filter_map(|o| o.row.p_value).collect();
+    let mut adjusted = holm(&raw).into_iter();
+    let alpha = 1.0 - setting.confidence;
+    let pairs = open
+        .into_iter()
+        .map(|o| {
+            let p_adjusted = o.row.p_value.and_then(|_| adjusted.next());
+            let verdict = match (o.row.verdict, p_adjusted) {
+                (Verdict::NotComparable { reason }, _) => Verdict::NotComparable { reason },
+                (_, Some(p)) if p < alpha && o.direction < 0.0 => Verdict::Better,
+                (_, Some(p)) if p < alpha && 0.0 < o.direction => Verdict::Worse,
+                _ => Verdict::NoDetectableDifference {
+                    smallest_detectable: o.sd_log.and_then(|sd| {
+                        let n = (o.row.n_pairs as f64 / o.tau * RANK_EFFICIENCY) as usize;
+                        smallest_detectable_ratio(sd, n, alpha / raw.len() as f64, POWER)
+                            .ok()
+                            .map(|r| r - 1.0)
+                    }),
+                },
+            };
+            PairComparison { p_adjusted, verdict, ..o.row }
+        })
+        .collect();
+    Tested { pairs, family_size: raw.len() as u64 }
+}
+
+fn row(a: &Side<'_>, b: &Side<'_>, metric: &str, pairs: &PairedValues) -> PairComparison {
+    PairComparison {
+        a: a.analysis.target.clone(),
+        b: b.analysis.target.clone(),
+        metric: metric.to_owned(),
+        n_pairs: pairs.both_ok,
+        only_a_failed: pairs.only_a_failed,
+        only_b_failed: pairs.only_b_failed,
+        both_failed: pairs.both_failed,
+        ratio: Measured::absent("success is a share: compared by McNemar's test"),
+        ratio_robust: Measured::absent("success is a share: compared by McNemar's test"),
+        p_value: None,
+        p_adjusted: None,
+        p_success: Some(mcnemar_exact(pairs.only_b_failed, pairs.only_a_failed)),
+        verdict: Verdict::NoDetectableDifference { smallest_detectable: None },
+    }
+}
+
+/// Why a pair cannot be compared at all, if so.
+fn missing(a: &Side<'_>, b: &Side<'_>, pairs: &PairedValues) -> Option<String> {
+    for side in [a, b] {
+        if let Some(why) = &side.analysis.unavailable {
+            return Some(format!("{} was not measured: {why}", side.analysis.target));
+        }
+    }
+    let together = pairs.both_ok + pairs.only_a_failed + pairs.only_b_failed;
+    if together == 0 && 0 < pairs.both_failed {
+        return Some(format!("both failed in all {} pairs", pairs.both_failed));
+    }
+    (together == 0).then(|| "no block in which both were asked has this metric".to_owned())
+}
+
+fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
+    let pairs = paired_values(a, b, true, |_, _| Some(1.0));
+    let mut row = row(a, b, METRIC_SUCCESS, &pairs);
+    if let Some(reason) = missing(a, b, &pairs) {
+        row.verdict = Verdict::NotComparable { reason };
+        row.p_success = None;
+    } else if 0 < pairs.only_a_failed + pairs.only_b_failed {
+        // without a discordant pair the test could never reject and is no member of the family (Tarone 1990)
+        row.p_value = row.p_success;
+    }
+    let direction = pairs.only_a_failed as f64 - pairs.only_b_failed as f64;
+    Open { row, direction, sd_log: None, tau: 1.0 }
+}
+
+fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
+    let is_cost = metric == METRIC_COST;
+    let pairs = paired_values(a, b, !is_cost, |side, request| {
+        if is_cost {
+            of_request(request, side.price?)?.to_f64()
+        } else {
+            request.value(metric, side.population.headline)
+        }
+    });
+    let mut row = row(a, b, metric, &pairs);
+    let open = |row: PairComparison| Open { row, direction: 0.0, sd_log: None, tau: 1.0 };
+    if let Some(reason) = missing(a, b, &pairs) {
+        row.verdict = Verdict::NotComparable { reason: reason.clone() };
+        row.ratio = Measured::absent(reason.clone());
+        row.ratio_robust = Measured::absent(reason);
+        row.p_success =
+            row.p_success.filter(|_| 0 < pairs.both_ok + pairs.only_a_failed + pairs.only_b_failed);
+        return open(row);
+    }
+    let tau = dependence(&pairs.log_ratios);
+    let finite: Vec<f64> = pairs.log_ratios.iter().copied().filter(|d| d.is_finite()).collect();
+    let t = paired_ratio_dependent(&finite, setting.confidence, tau);
+    row.ratio = match &t {
+        Ok(t) => Measured::Value(by_t(t, tau, setting)),
+        Err(e) => Measured::absent(e.to_string()),
+    };
+    match signed_rank_dependent(&pairs.log_ratios, setting.confidence, tau) {
+        Ok(rank) => {
+            row.ratio_robust = by_rank(&rank, tau, setting);
+            row.p_value = Some(rank.p);
+            let n = rank.n as f64;
+            Open {
+                row,
+                direction: rank.v - n * (n + 1.0) / 4.0,
+                sd_log: t.ok().map(|t| t.sd_log).filter(|sd| 0.0 < *sd),
+                tau,
+            }
+        }
+        Err(e) => {
+            let reason = match e {
+                StatsError::TooFew { needed, have, .. } => {
+                    format!("{have} pairs are too few, {needed} needed")
+                }
+                other => other.to_string(),
+            };
+            row.verdict = Verdict::NotComparable { reason: reason.clone() };
+            row.ratio_robust = Measured::absent(reason);
+            open(row)
+        }
+    }
+}
+
+/// Autocorrelation time of the log ratios by rank, 1 where no dependence shows.
+fn dependence(log_ratios: &[f64]) -> f64 {
+    if !is_dependent(log_ratios) {
+        return 1.0;
+    }
+    effective_size(&midranks(log_ratios).0).map_or(1.0, |e| e.tau.max(1.0))
+}
+
+fn ratio_estimate(
+    value: f64,
+    interval: Interval,
+    n: usize,
+    tau: f64,
+    method: &str,
+    setting: &Setting,
+) -> Estimate {
+    // a ratio has no timeout: its bound says "more than the largest finite number", i.e. nothing but "above 1"
+    let bounded = |x: f64| Bounded::from_f64(x, 1.0);
+    Estimate {
+        value: bounded(value),
+        low: Some(bounded(interval.low)),
+        high: Some(bounded(interval.high)),
+        confidence: setting.confidence,
+        n: n as u64,
+        ess: (1.0 < tau).then(|| n as f64 / tau),
+        method: method.to_owned(),
+        note: (1.0 < tau).then(|| "pairs depend on their neighbours: widened to the effective n".to_owned()),
+    }
+}
+
+fn by_t(t: &PairedRatio, tau: f64, setting: &Setting) -> Estimate {
+    ratio_estimate(t.ratio, t.interval, t.n, tau, "paired log-ratio t", setting)
+}
+
+fn by_rank(rank: &SignedRank, tau: f64, setting: &Setting) -> Measured<Estimate> {
+    let Some(median) = rank.pseudo_median else {
+        return Measured::absent("each side failed where the other succeeded, about as often: no ratio");
+    };
+    let method = "Hodges–Lehmann, signed-rank interval, failures at +∞";
+    Measured::Value(ratio_estimate(median.exp(), rank.interval.map(f64::exp), rank.n, tau, method, setting))
+}
