@@ -15,11 +15,7 @@ use llms_core::{
     wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, sse::SseFramer},
 };
 
-use crate::{
-    config::{Config, Service},
-    error, hooks, request, stream,
-    wire::ModelList,
-};
+use crate::{address::Service, config::Config, error, hooks, request, stream, wire::ModelList};
 
 /// Registry name of this provider.
 pub const PROVIDER: &str = "openai";

@@ -23,37 +23,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use crate::codec::PROVIDER;
-
-/// Used when nothing else is named.
-pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
-/// The newest dated version of Azure's deployment paths that is not a preview.
-pub const DEFAULT_AZURE_API_VERSION: &str = "2024-10-21";
-/// OpenAI's own hosts; a leading `.` matches sub-domains (`eu.api.openai.com`).
-pub const OPENAI_HOSTS: &[&str] = &["api.openai.com", ".api.openai.com"];
-/// Azure's own hosts.
-pub const AZURE_HOSTS: &[&str] =
-    &[".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us"];
+use crate::{
+    address::{AZURE_HOSTS, Address, OPENAI_HOSTS, Service, is_host_of},
+    codec::PROVIDER,
+};
 
 /// Keys understood in [`ModelConfig::provider_specific`]; any other is refused by name.
 pub const SPECIFIC_KEYS: &[&str] =
     &["api_version", "azure_deployment", "max_tokens_field", "organization", "project", "stream_usage"];
-
-/// Path of a chat request below the base URL.
-const CHAT: &str = "/chat/completions";
-/// Mark of Azure's deployment paths.
-const DEPLOYMENTS: &str = "/openai/deployments/";
-
-/// Which dialect is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// OpenAI itself.
-    OpenAi,
-    /// Azure OpenAI, by deployment path or by its `/openai/v1`.
-    Azure,
-    /// Anything else with the same API: vLLM, SGLang, llama.cpp, Ollama's `/v1`, gateways.
-    Compatible,
-}
 
 /// The body field that carries [`ChatOptions::max_tokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +69,8 @@ impl Config {
     pub fn new(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
         let mut errors = config.validate(&capabilities()).err().unwrap_or_default();
         let specific = Specific::read(&config.provider_specific, &mut errors);
-        let place = match Place::find(config, &specific, env) {
+        let deployment = specific.azure_deployment.as_deref();
+        let place = match Address::find(config, deployment, specific.api_version.as_deref(), env) {
             Ok(place) => Some(place),
             // `validate` has already named a bad base_url.
             Err((field, ..)) if errors.errors.iter().any(|e| e.field == field) => None,
@@ -112,7 +90,7 @@ impl Config {
         errors.into_result()?;
         let place = place.expect("invariant: without a place there was an error");
 
-        let Place { service, base, chat, models } = place;
+        let Address { service, base, chat, models, predates_newer_fields } = place;
         let own = headers.contains_key(header::AUTHORIZATION) || headers.contains_key("api-key");
         let key = match key {
             Some(key) => Some(key),
@@ -126,18 +104,21 @@ impl Config {
             chat,
             models,
             headers: HeaderMap::new(),
-            // Short values (`x-team: prod`) are no credentials and would blacken ordinary words.
+            // What follows the scheme (`Bearer …`). Short values (`x-team: prod`) are no credentials and would blacken
+            // ordinary words.
             secrets: headers
                 .values()
-                .filter_map(|v| v.to_str().ok().filter(|v| v.len() >= 12))
+                .filter_map(|v| v.to_str().ok()?.rsplit(' ').next().filter(|v| v.len() >= 12))
                 .map(SecretString::from)
                 .collect(),
             has_key: key.is_some() || own,
             token_limit: specific.token_limit.unwrap_or(match service {
-                Service::Compatible => TokenLimitField::MaxTokens,
-                Service::OpenAi | Service::Azure => TokenLimitField::MaxCompletionTokens,
+                Service::OpenAi | Service::Azure if !predates_newer_fields => {
+                    TokenLimitField::MaxCompletionTokens
+                }
+                _ => TokenLimitField::MaxTokens,
             }),
-            stream_usage: specific.stream_usage.unwrap_or(true),
+            stream_usage: specific.stream_usage.unwrap_or(!predates_newer_fields),
             options: config.options.clone(),
             timeout: config.timeout,
         };
@@ -294,93 +275,6 @@ impl Specific {
         }
         s
     }
-}
-
-/// Where requests go.
-struct Place {
-    service: Service,
-    base: Url,
-    chat: Uri,
-    models: Uri,
-}
-
-/// Field, what was expected, what was found.
-type Wrong = (&'static str, String, String);
-
-impl Place {
-    fn find(config: &ModelConfig, specific: &Specific, env: &Env<'_>) -> Result<Self, Wrong> {
-        let from_env = |name: &'static str| {
-            env(name).map(|text| parse_base_url(&text).map_err(|e| (name, e, text))).transpose()
-        };
-        let named =
-            config.base_url.as_ref().map(|t| parse_base_url(t).map_err(|e| ("base_url", e, t.clone())));
-        let named = named.transpose()?;
-        let by_deployment = specific.azure_deployment.is_some();
-        // A broken variable matters only when it is needed.
-        let mut base = match named {
-            Some(url) => url,
-            None if by_deployment => from_env("AZURE_OPENAI_ENDPOINT")?.ok_or_else(|| {
-                let message = "expected base_url or AZURE_OPENAI_ENDPOINT with the address of the resource";
-                ("base_url", message.to_owned(), "neither".to_owned())
-            })?,
-            None => match from_env("OPENAI_BASE_URL")? {
-                Some(url) => url,
-                None => Url::parse(DEFAULT_BASE_URL).expect("invariant: the default is a URL"),
-            },
-        };
-        let azure = by_deployment
-            || base.path().contains(DEPLOYMENTS)
-            || base.host_str().is_some_and(|h| is_host_of(h, AZURE_HOSTS));
-        let path = base.path().trim_end_matches('/');
-        let path = path.strip_suffix(CHAT).unwrap_or(path);
-        let path = match &specific.azure_deployment {
-            Some(name) if !path.contains(DEPLOYMENTS) => {
-                format!("{}{DEPLOYMENTS}{name}", path.strip_suffix("/openai").unwrap_or(path))
-            }
-            Some(name) if !path.ends_with(&format!("{DEPLOYMENTS}{name}")) => {
-                let message = "expected no other deployment than that of base_url";
-                return Err(("provider_specific.azure_deployment", message.to_owned(), name.clone()));
-            }
-            None if path.is_empty() && azure => "/openai/v1".to_owned(),
-            None if path.is_empty() => "/v1".to_owned(),
-            _ => path.to_owned(),
-        };
-        base.set_path(&path);
-        let service = if azure {
-            Service::Azure
-        } else if base.host_str().is_some_and(|h| is_host_of(h, OPENAI_HOSTS)) {
-            Service::OpenAi
-        } else {
-            Service::Compatible
-        };
-        let dated = base.path().contains(DEPLOYMENTS);
-        let version = specific.api_version.clone().or_else(|| {
-            dated.then(|| env("OPENAI_API_VERSION").unwrap_or_else(|| DEFAULT_AZURE_API_VERSION.to_owned()))
-        });
-        let resource = base.path().split_once(DEPLOYMENTS).map(|(before, _)| format!("{before}/openai"));
-        let models = resource.unwrap_or_else(|| base.path().to_owned()) + "/models";
-        Ok(Self {
-            service,
-            chat: uri(&base, &format!("{path}{CHAT}"), version.as_deref())?,
-            models: uri(&base, &models, version.as_deref())?,
-            base,
-        })
-    }
-}
-
-fn is_host_of(host: &str, hosts: &[&str]) -> bool {
-    hosts.iter().any(|own| if own.starts_with('.') { host.ends_with(own) } else { host == *own })
-}
-
-fn uri(base: &Url, path: &str, version: Option<&str>) -> Result<Uri, Wrong> {
-    let mut url = base.clone();
-    url.set_path(path);
-    if let Some(version) = version {
-        url.query_pairs_mut().append_pair("api-version", version);
-    }
-    url.as_str()
-        .parse()
-        .map_err(|e| ("base_url", format!("expected an address HTTP can say ({e})"), url.into()))
 }
 
 /// A variable that may hold a key, and where that key may go besides loopback.

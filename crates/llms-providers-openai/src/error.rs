@@ -89,8 +89,8 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
     error
 }
 
-/// An error object that came inside a 200: `json` is the object, or an answer around it. `otherwise` is the code when
-/// neither words nor numbers in it are known.
+/// An error object that came inside a 200, in the place of an answer or of a chunk. `otherwise` is the code when neither
+/// words nor numbers in it are known.
 pub(crate) fn in_answer(config: &Config, op: &'static str, json: &str, otherwise: ErrorCode) -> Error {
     let report = match serde_json::from_str::<Value>(json) {
         Ok(json) => Report::read(&json),
@@ -141,7 +141,7 @@ impl Report {
             match &object[key] {
                 Value::String(s) if !s.is_empty() => report.words.push(s.clone()),
                 Value::Number(n) => {
-                    report.status = report.status.or(n.as_u64().and_then(|n| n.try_into().ok()))
+                    report.status = report.status.or(n.as_u64().and_then(|n| n.try_into().ok()));
                 }
                 _ => {}
             }

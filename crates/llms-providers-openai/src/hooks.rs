@@ -6,7 +6,7 @@
 use http::HeaderMap;
 use llms_core::{observe::HookValue, wire::Hooks};
 
-use crate::{config::Service, wire::Timings};
+use crate::{address::Service, wire::Timings};
 
 /// Every key, and what it means.
 pub const KEYS: &[(&str, &str)] = &[

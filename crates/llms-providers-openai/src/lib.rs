@@ -2,7 +2,7 @@
 //! events. No sockets and no clock: a [`Transport`](llms_core::wire::Transport) is handed in.
 //!
 //! ```text
-//! ModelConfig + environment -> Config (config.rs)
+//! ModelConfig + environment -> Config (config.rs, address.rs)
 //! ChatRequest -> Prepared (request.rs)          the body, the token-limit field, images, tools
 //! frames -> StreamEvent (stream.rs, wire.rs)    borrowed, partial parsing; whole bodies too
 //!                       calls.rs, plain.rs      pieces of tool calls told apart; the shortcut for plain text
@@ -14,9 +14,10 @@
 //!
 //! Not here: the responses API, legacy completions, embeddings; retries; stamps (the transport takes them).
 
+mod address;
 mod calls;
 mod codec;
-pub mod config;
+mod config;
 mod error;
 pub mod hooks;
 mod plain;
@@ -24,6 +25,7 @@ mod request;
 mod stream;
 mod wire;
 
+pub use address::{AZURE_HOSTS, DEFAULT_AZURE_API_VERSION, DEFAULT_BASE_URL, OPENAI_HOSTS, Service};
 pub use codec::{Codec, Factory, PROVIDER, model, register};
-pub use config::{Config, Service, TokenLimitField};
+pub use config::{Config, SPECIFIC_KEYS, TokenLimitField};
 pub use stream::Decoder;

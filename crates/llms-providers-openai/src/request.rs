@@ -15,7 +15,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
 use crate::{
-    config::{Config, Service, TokenLimitField},
+    address::Service,
+    config::{Config, TokenLimitField},
     error,
 };
 

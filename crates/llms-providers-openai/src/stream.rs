@@ -60,8 +60,8 @@ impl Decoder {
         stamp: Stamp,
         sink: &mut dyn EventSink,
     ) -> Result<()> {
-        if let Some(object) = answer.error {
-            return Err(error::in_answer(&self.config, OP, object.get(), ErrorCode::Stream));
+        if answer.error.is_some() {
+            return Err(error::in_answer(&self.config, OP, data, ErrorCode::Stream));
         }
         self.start(&answer, stamp, sink);
         self.extras.note(&answer);
@@ -213,8 +213,8 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
     let unreadable = |e: &dyn std::fmt::Display| error::malformed(config, OP, "a chat.completion", e);
     let text = std::str::from_utf8(body).map_err(|e| unreadable(&e))?;
     let answer: Answer<'_> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
-    if let Some(object) = answer.error {
-        return Err(error::in_answer(config, OP, object.get(), ErrorCode::InvalidResponse));
+    if answer.error.is_some() {
+        return Err(error::in_answer(config, OP, text, ErrorCode::InvalidResponse));
     }
     let mut extras = Extras::default();
     extras.note(&answer);

@@ -11,8 +11,6 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::value::RawValue;
-
 /// Text that borrows from the input unless it holds an escape. (`Option<Cow<str>>` alone would always copy.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
@@ -122,8 +120,8 @@ pub(crate) struct Answer<'a> {
     #[serde(borrow, default)]
     pub(crate) service_tier: Label<'a>,
     pub(crate) timings: Option<Timings>,
-    #[serde(borrow)]
-    pub(crate) error: Option<&'a RawValue>,
+    /// Looked into only when it is there.
+    pub(crate) error: Option<IgnoredAny>,
 }
 
 /// One of the answers (only one is ever asked for).

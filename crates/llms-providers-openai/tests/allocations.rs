@@ -1,0 +1,82 @@
+//! Plain chunks are decoded without allocating, by the shortcut and by the full parse alike.
+
+#![allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
+#![allow(unsafe_code, reason = "counting allocations needs a global allocator, which is an unsafe trait")]
+
+mod common;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use common::local;
+use llms_core::{
+    EventSink, Stamp, StreamEvent,
+    wire::{Codec as _, Decoder as _, Frame},
+};
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; the counter is a plain cell of the calling thread.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|c| c.set(c.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Length(usize);
+
+impl EventSink for Length {
+    fn event(&mut self, event: StreamEvent<'_>, _stamp: Stamp) {
+        if let StreamEvent::Text(t) | StreamEvent::Reasoning(t) = event {
+            self.0 += t.len();
+        }
+    }
+}
+
+/// Allocations for 100 chunks after a few to warm up.
+#[track_caller]
+fn check(chunk: impl Fn(usize) -> String) {
+    let chunks: Vec<String> = (0..104).map(chunk).collect();
+    let (mut decoder, mut sink) = (local().decoder(), Length(0));
+    let mut feed = |chunks: &[String]| {
+        for data in chunks {
+            decoder.frame(Frame { event: None, data }, Stamp::default(), &mut sink).unwrap();
+        }
+    };
+    feed(&chunks[..4]);
+    let before = COUNT.get();
+    feed(&chunks[4..]);
+    assert_eq!(COUNT.get() - before, 0);
+    assert!(sink.0 >= 104);
+}
+
+#[test]
+fn plain_chunks_do_not_allocate() {
+    let chunk = |i: usize, rest: &str, field: &str| {
+        format!(
+            r#"{{"id":"c","model":"m","system_fingerprint":"f","choices":[{{"index":0,"delta":{{"{field}":" {}"}},"finish_reason":null}}]{rest}}}"#,
+            i % 7
+        )
+    };
+    check(|i| chunk(i, "", "content"));
+    check(|i| chunk(i, "", "reasoning_content"));
+    // Padding that changes, and usage in every chunk, need the full parse.
+    check(|i| chunk(i, &format!(r#","obfuscation":"{}""#, "x".repeat(i % 5)), "content"));
+    check(|i| chunk(i, &format!(r#","usage":{{"prompt_tokens":3,"completion_tokens":{i}}}"#), "content"));
+}
