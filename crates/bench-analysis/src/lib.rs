@@ -9,6 +9,7 @@
 
 mod analyzer;
 pub mod compare;
+mod contract;
 pub mod cost;
 pub mod errors;
 pub mod estimate;
