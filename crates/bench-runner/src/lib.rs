@@ -1,1 +1,29 @@
-//! Scenario to RunResult: schedule, pacing, interleaved execution, recording
+//! Scenario → [`RunResult`](llms_core::bench::RunResult): executes load, judges nothing.
+//!
+//! [`workload`] reads what is asked, [`schedule`] draws the whole plan from seeds (both pure); [`Runner`] carries
+//! it out: warm-up, measured window, drain, closed or open loop, several targets interleaved with the same
+//! prompts. Each request becomes one record with every stamp, streamed to a
+//! [`RecordSink`](llms_core::bench::RecordSink) while the run goes on.
+//!
+//! It knows no vendor, computes no statistics and reads time only through the context's clock, so everything here
+//! runs on simulated time as well.
+
+mod closed;
+mod environment;
+mod executor;
+mod gate;
+mod open;
+mod pacer;
+mod phases;
+mod random;
+mod recorder;
+mod runner;
+pub mod schedule;
+mod sink;
+pub mod workload;
+
+pub use environment::{capture_environment, load_average};
+pub use executor::ResponseValidator;
+pub use runner::{Runner, RunnerBuilder};
+pub use schedule::Schedule;
+pub use workload::{ScenarioRegistry, load_prompts, load_scenario};

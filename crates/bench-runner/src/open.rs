@@ -1,0 +1,83 @@
+//! Open loop: requests leave when the plan says so, whatever the server does.
+//!
+//! One task walks the plan: it builds the next request, waits for its instant, and starts it as a task of its own.
+//! When it comes late, the request leaves late and is counted from when it was due; none is skipped or moved.
+
+use std::{sync::Arc, time::Duration};
+
+use llms_core::{bench::RunPhase, time::Timestamp};
+
+use crate::{
+    executor::{Job, Prepared},
+    gate::Gate,
+    pacer::Pacer,
+    phases::{Segment, Stretch},
+};
+
+/// Between the decision to begin and the start of the window, so that the first arrival is not late already.
+const LEAD: Duration = Duration::from_millis(10);
+
+/// Runs until the end of the window; requests may still be in flight or waiting for the cap. Start and end of the
+/// window.
+pub(crate) async fn run(
+    stretch: &Arc<Stretch>,
+    segment: Segment,
+    max_concurrency: Option<u32>,
+) -> (Timestamp, Timestamp) {
+    let executor = &stretch.executor;
+    let clock = &executor.clock;
+    let gates: Vec<Arc<Gate>> =
+        segment.targets.iter().map(|_| Arc::new(Gate::new(max_concurrency))).collect();
+    let mut pacer = Pacer::new(clock.clone());
+    let start = clock.now() + LEAD;
+    let end = start + segment.schedule.end().unwrap_or_default();
+    for send in segment.schedule.sends() {
+        let due = start + send.offset;
+        let mut prepared = executor.prepare(Job {
+            target: segment.targets[send.target as usize],
+            block: send.block,
+            position: send.position,
+            prompt: send.prompt,
+            phase: RunPhase::Measured,
+            scheduled: due,
+            released: due,
+        });
+        if !wait(stretch, &mut pacer, due).await {
+            return (start, clock.now().max(start));
+        }
+        let gate = &gates[send.target as usize];
+        if let Some(released) = gate.enter(&prepared.job) {
+            prepared.job.released = released;
+            stretch.tasks.spawn(serve(stretch.clone(), gate.clone(), prepared));
+        }
+    }
+    if !wait(stretch, &mut pacer, end).await {
+        return (start, clock.now().clamp(start, end));
+    }
+    (start, end)
+}
+
+/// Waits until `due`; `false` when the run was stopped before. When `due` has passed, lets the requests already
+/// started go first.
+async fn wait(stretch: &Stretch, pacer: &mut Pacer, due: Timestamp) -> bool {
+    if stretch.executor.clock.now() < due {
+        tokio::select! {
+            biased;
+            () = stretch.stop.cancelled() => return false,
+            () = pacer.wait_until(due) => {}
+        }
+    } else {
+        tokio::task::yield_now().await;
+    }
+    !stretch.stop.is_cancelled()
+}
+
+/// One request, and after it whatever waits for its slot.
+async fn serve(stretch: Arc<Stretch>, gate: Arc<Gate>, first: Prepared) {
+    let executor = &stretch.executor;
+    let mut next = Some(first);
+    while let Some(prepared) = next {
+        let ended = executor.execute(prepared, &stretch.abort).await;
+        next = gate.leave(ended.at).map(|job| executor.prepare(job));
+    }
+}

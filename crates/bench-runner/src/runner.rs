@@ -1,0 +1,369 @@
+//! The runner: checks everything, draws the plan, lets the phases run, and returns what happened.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use async_trait::async_trait;
+use llms_core::{
+    CallContext, Error, ErrorCode, Result,
+    bench::{
+        BenchmarkRunner, BuildInfo, Hashes, Load, Progress, RecordSink, RunManifest, RunResult, Scenario,
+        Target, metric::METRICS, result::SCHEMA_VERSION,
+    },
+    config::ConfigErrors,
+};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use crate::{
+    environment,
+    executor::{Executor, ResponseValidator},
+    pacer::Pacer,
+    phases::{Course, Segment, conduct},
+    recorder::{QUEUED_RECORDS, Recorded, Recorder},
+    workload::{data_hash, hex, resolve, scenario_hash},
+};
+
+/// Runs scenarios on targets. Immutable and cheap to clone: one runner serves any number of runs at once.
+///
+/// The clock is that of the context given to [`run`](BenchmarkRunner::run). On a simulated clock with all seeds
+/// given, a run repeats bit for bit, ids included. On a real clock it needs a tokio runtime with I/O and time
+/// enabled.
+#[derive(Clone)]
+pub struct Runner {
+    progress: Arc<dyn Progress>,
+    validator: Option<Arc<dyn ResponseValidator>>,
+    run_id: Option<String>,
+    label: Option<String>,
+    build: BuildInfo,
+    facts: BTreeMap<String, String>,
+    keep_records: bool,
+}
+
+impl Runner {
+    /// A runner with defaults: no progress display, records kept.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Configures a runner.
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder(Self {
+            progress: Arc::new(()),
+            validator: None,
+            run_id: None,
+            label: None,
+            build: BuildInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+                commit: None,
+                rustc: None,
+            },
+            facts: BTreeMap::new(),
+            keep_records: true,
+        })
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runner")
+            .field("run_id", &self.run_id)
+            .field("label", &self.label)
+            .field("keep_records", &self.keep_records)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Runner::builder`].
+#[derive(Clone, Debug)]
+pub struct RunnerBuilder(Runner);
+
+impl RunnerBuilder {
+    /// Shows where runs stand.
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.0.progress = progress;
+        self
+    }
+
+    /// Checks every answer that came well; one that does not pass counts as failed.
+    pub fn validator(mut self, validator: Arc<dyn ResponseValidator>) -> Self {
+        self.0.validator = Some(validator);
+        self
+    }
+
+    /// The id of the next run, for callers that name directories before it begins. Left out, every run gets an id
+    /// of its own that sorts by time.
+    pub fn run_id(mut self, id: impl Into<String>) -> Self {
+        self.0.run_id = Some(id.into());
+        self
+    }
+
+    /// The user's label.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.0.label = Some(label.into());
+        self
+    }
+
+    /// The build that measures; this crate's version and profile unless given.
+    pub fn build_info(mut self, build: BuildInfo) -> Self {
+        self.0.build = build;
+        self
+    }
+
+    /// A further fact for the manifest.
+    pub fn fact(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.facts.insert(key.into(), value.into());
+        self
+    }
+
+    /// Whether [`RunResult::records`] is filled (the default). Without, memory stays flat however long the run:
+    /// the sink alone has the records.
+    pub fn keep_records(mut self, keep: bool) -> Self {
+        self.0.keep_records = keep;
+        self
+    }
+
+    /// The runner.
+    pub fn build(self) -> Runner {
+        self.0
+    }
+}
+
+#[async_trait]
+impl BenchmarkRunner for Runner {
+    async fn run(
+        &self,
+        targets: &[Target],
+        scenario: &Scenario,
+        sink: &mut dyn RecordSink,
+        ctx: &CallContext,
+    ) -> Result<RunResult> {
+        if ctx.cancel.is_cancelled() {
+            return Err(Error::cancelled("runner.run"));
+        }
+        let scenario = check(targets, scenario)?;
+        let available: Vec<u32> =
+            (0..).zip(targets).filter(|(_, t)| t.model.is_some()).map(|(i, _)| i).collect();
+        let segments = Segment::plan(&scenario, &available);
+        let mut manifest = self.manifest(targets, scenario, &segments, ctx);
+        sink.begin(&manifest)?;
+
+        let stop = ctx.cancel.child_token();
+        // Dropping this future ends everything it started.
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let (executor, messages) = self.executor(targets, &manifest, ctx);
+        let in_flight = executor.in_flight.clone();
+        let course = tokio::spawn(conduct(Arc::new(executor), segments, stop.clone()));
+        let recorder = Recorder {
+            sink: &mut *sink,
+            progress: &*self.progress,
+            clock: ctx.clock.clone(),
+            started: manifest.started,
+            planned: (!manifest.planned.is_empty()).then(|| manifest.planned.iter().sum()),
+            planned_s: manifest.scenario.duration.map(|d| d.as_secs_f64()),
+            keep: self.keep_records,
+        };
+        let recorded = {
+            let collect = recorder.collect(messages, || in_flight.load(Relaxed), &stop);
+            let mut collect = pin!(collect);
+            let out_of_time = async { ctx.clock.sleep_until(ctx.deadline.unwrap_or_default()).await };
+            tokio::select! {
+                biased;
+                recorded = &mut collect => recorded,
+                () = out_of_time, if ctx.deadline.is_some() => {
+                    stop.cancel();
+                    collect.await
+                }
+            }
+        };
+        let course = course.await;
+        close(&mut manifest, &recorded, course.as_ref().copied().unwrap_or_default(), ctx);
+        let finished = sink.finish(&manifest);
+        if course.is_err() {
+            return Err(Error::new(
+                "runner.run",
+                ErrorCode::Unknown,
+                "a task of the runner panicked, which is a bug; what was recorded is saved",
+            ));
+        }
+        match recorded.error {
+            Some(e) => Err(e),
+            None => finished.map(|()| RunResult { manifest, records: recorded.records }),
+        }
+    }
+
+    fn supported_metrics(&self) -> Vec<&'static str> {
+        METRICS.iter().map(|m| m.name).collect()
+    }
+}
+
+/// Everything that can be wrong before anything is sent; the scenario ready to run.
+fn check(targets: &[Target], scenario: &Scenario) -> Result<Scenario> {
+    let mut errors = ConfigErrors::default();
+    errors.check(!targets.is_empty(), "targets", "expected at least one target", "none");
+    for (i, t) in targets.iter().enumerate() {
+        let name = &t.info.name;
+        errors.check(!name.trim().is_empty(), &format!("targets[{i}].name"), "expected a name", "nothing");
+        if targets[..i].iter().any(|other| other.info.name == *name) {
+            errors.push(format!("targets[{i}].name"), "expected a name used once", name);
+        }
+    }
+    let scenario = resolve(scenario);
+    errors.nest("scenario", scenario.validate());
+    errors.into_result()?;
+    let available: Vec<&Target> = targets.iter().filter(|t| t.model.is_some()).collect();
+    for target in &available {
+        scenario.validate_provider(&target.info.model)?;
+    }
+    if available.is_empty() {
+        let reasons: Vec<String> = targets
+            .iter()
+            .map(|t| {
+                let reason = t.info.unavailable.as_deref().unwrap_or("no reason given");
+                format!("{}: {reason}", t.info.name)
+            })
+            .collect();
+        return Err(Error::new(
+            "runner.run",
+            ErrorCode::ModelNotAvailable,
+            format!("none of the targets is available: {}", reasons.join("; ")),
+        ));
+    }
+    Ok(scenario)
+}
+
+impl Runner {
+    fn manifest(
+        &self,
+        targets: &[Target],
+        scenario: Scenario,
+        segments: &[Segment],
+        ctx: &CallContext,
+    ) -> RunManifest {
+        let started_at = ctx.clock.wall();
+        let hashes = Hashes {
+            scenario: scenario_hash(&scenario),
+            schedule: joined_hash(segments),
+            data: data_hash(&scenario),
+        };
+        let run_id = self.run_id.clone().unwrap_or_else(|| new_run_id(ctx, started_at, &scenario, &hashes));
+        let mut environment = environment::hardware();
+        if ctx.clock.is_real() {
+            environment.load_before = environment::load_average();
+        }
+        RunManifest {
+            schema_version: SCHEMA_VERSION,
+            run_id,
+            label: self.label.clone(),
+            started_at,
+            started: ctx.clock.now(),
+            planned: planned(targets.len(), segments),
+            targets: targets.iter().map(|t| t.info.clone()).collect(),
+            hashes,
+            environment,
+            build: self.build.clone(),
+            window: None,
+            complete: false,
+            interrupted: false,
+            facts: self.facts.clone().into_iter().chain(facts(&scenario, ctx)).collect(),
+            scenario,
+        }
+    }
+
+    fn executor(
+        &self,
+        targets: &[Target],
+        manifest: &RunManifest,
+        ctx: &CallContext,
+    ) -> (Executor, mpsc::Receiver<crate::recorder::Message>) {
+        let (records, messages) = mpsc::channel(QUEUED_RECORDS);
+        let models = targets.iter().map(|t| t.model.clone()).collect();
+        let mut executor = Executor::new(
+            manifest.scenario.clone(),
+            models,
+            ctx.clock.clone(),
+            manifest.run_id.as_str().into(),
+            records,
+        );
+        executor.validator.clone_from(&self.validator);
+        executor.observer.clone_from(&ctx.observer);
+        (executor, messages)
+    }
+}
+
+/// Measured requests planned per target, 0 for those that are skipped; empty when only time ends the run.
+fn planned(targets: usize, segments: &[Segment]) -> Vec<u64> {
+    let mut planned = vec![0; targets];
+    for segment in segments {
+        let Some(blocks) = segment.schedule.planned() else { return Vec::new() };
+        for &target in &segment.targets {
+            planned[target as usize] = blocks;
+        }
+    }
+    planned
+}
+
+fn joined_hash(segments: &[Segment]) -> String {
+    let mut hash = Sha256::new();
+    for segment in segments {
+        hash.update(segment.schedule.hash());
+        for target in &segment.targets {
+            hash.update(target.to_le_bytes());
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// A UUID that sorts by time; on a simulated clock made of what is run, so that it repeats.
+fn new_run_id(ctx: &CallContext, at: OffsetDateTime, scenario: &Scenario, hashes: &Hashes) -> String {
+    let mut tail = [0_u8; 10];
+    if ctx.clock.is_real() {
+        tail = rand::random();
+    } else {
+        let mut hash = Sha256::new();
+        hash.update(format!("{hashes:?} {:?}", scenario.seeds));
+        tail.copy_from_slice(&hash.finalize()[..10]);
+    }
+    let ms = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(ms, &tail).into_uuid().to_string()
+}
+
+/// How requests are paced and run, under stable keys.
+fn facts(scenario: &Scenario, ctx: &CallContext) -> Vec<(String, String)> {
+    let pacer = match scenario.load {
+        Load::Closed { think_time, .. } if think_time.is_zero() => "none",
+        _ => Pacer::new(ctx.clock.clone()).name(),
+    };
+    let mut facts = vec![("pacer".to_owned(), pacer.to_owned())];
+    if ctx.clock.is_real()
+        && let Ok(runtime) = Handle::try_current()
+    {
+        let flavor = format!("{:?}", runtime.runtime_flavor());
+        let workers = runtime.metrics().num_workers();
+        facts.push(("runtime".to_owned(), format!("tokio {flavor}, {workers} workers")));
+    }
+    facts
+}
+
+/// Writes the end of the run into its manifest.
+fn close(manifest: &mut RunManifest, recorded: &Recorded, course: Course, ctx: &CallContext) {
+    manifest.window = course.window;
+    manifest.interrupted = course.cut && recorded.error.is_none();
+    manifest.complete = !course.cut && recorded.error.is_none() && course.window.is_some();
+    if ctx.clock.is_real() {
+        manifest.environment.load_after = environment::load_average();
+    }
+    manifest.facts.insert("late_sends".to_owned(), recorded.late.to_string());
+    manifest.facts.insert("send_lag_max_us".to_owned(), recorded.max_lag.as_micros().to_string());
+}

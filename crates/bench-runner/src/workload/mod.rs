@@ -1,0 +1,21 @@
+//! What is asked: scenarios from files, from the built-in set or from code, made ready for a run.
+//!
+//! Pure, but for reading the file it is told to read. [`load_scenario`] and [`ScenarioRegistry`] yield a
+//! [`Scenario`](llms_core::bench::Scenario); [`resolve`] fills in what a run leaves open (ids, seeds, warm-up
+//! prompts); the hashes make two runs comparable. Nothing here sends anything.
+
+mod builtin;
+mod file;
+mod hash;
+mod passage;
+mod prompts;
+mod registry;
+mod resolve;
+
+pub use file::{from_json, from_toml, load_scenario};
+pub(crate) use hash::hex;
+pub use hash::{data_hash, scenario_hash};
+pub use prompts::{load_prompts, parse_prompts};
+pub use registry::ScenarioRegistry;
+pub(crate) use resolve::nonce;
+pub use resolve::resolve;
