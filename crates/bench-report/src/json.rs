@@ -18,7 +18,12 @@ struct Result<'a> {
 /// # Panics
 /// Never: every type of the document has a JSON form (tested).
 pub fn render_json(doc: &Document<'_>) -> String {
-    let result = Result { schema_version: SCHEMA_VERSION, manifest: doc.manifest, analysis: doc.analysis, notes: doc.notes };
+    let result = Result {
+        schema_version: SCHEMA_VERSION,
+        manifest: doc.manifest,
+        analysis: doc.analysis,
+        notes: doc.notes,
+    };
     let mut json = serde_json::to_string_pretty(&result).expect("every type of the document has a JSON form");
     json.push('\n');
     json

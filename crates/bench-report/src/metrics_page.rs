@@ -16,7 +16,8 @@ pub fn metrics_markdown() -> String {
         let unit = if m.unit == "1" { "share" } else { m.unit };
         table.row([m.name, m.title, unit, m.formula, m.absent, better, m.source].map(str::to_owned));
     }
-    let origins: Vec<String> = METRICS.iter().filter(|m| m.has_origin).map(|m| format!("`{}`", m.name)).collect();
+    let origins: Vec<String> =
+        METRICS.iter().filter(|m| m.has_origin).map(|m| format!("`{}`", m.name)).collect();
     format!(
         "# Metrics\n\nGenerated from the table in `llms_core::bench::metric`; do not edit.\n\n{}\n{} count from an origin: `sent` (service time, the headline \
          under closed loop) or `scheduled` (response time, the headline under open loop). A bare name follows the headline of the load mode; `_service` or \
@@ -39,6 +40,9 @@ mod tests {
             std::fs::write(path, &page).unwrap();
         }
         let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == page, "docs/metrics.md is not what the table says; run the tests of bench-report with UPDATE_DOCS=1");
+        assert!(
+            committed == page,
+            "docs/metrics.md is not what the table says; run the tests of bench-report with UPDATE_DOCS=1"
+        );
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn unit_for(unit: &str, x: f64) -> Unit {
         "1/s" => u(1.0, "/s"),
         "tokens/s" => u(1.0, " tok/s"),
         "USD" => u(1.0, " $"),
+        "×" => u(1.0, "×"),
         _ => u(1.0, ""),
     }
 }
@@ -100,7 +101,9 @@ pub(crate) fn plain(x: Option<f64>, unit: &str) -> String {
 
 /// A share as per cent: `4 %`.
 pub(crate) fn percent(x: f64) -> String {
-    format!("{} %", digits(x * 100.0))
+    let text = digits(x * 100.0);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} %")
 }
 
 #[cfg(test)]

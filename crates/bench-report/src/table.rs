@@ -20,8 +20,11 @@ impl Table {
     /// Drops columns (other than the first) that say nothing in any row; returns their heads.
     pub(crate) fn drop_absent(&mut self) -> Vec<String> {
         let columns = self.rows[0].len();
-        let silent: Vec<usize> =
-            (1..columns).filter(|&c| self.rows[1..].iter().all(|r| r.get(c).is_none_or(|cell| cell == crate::number::ABSENT))).collect();
+        let silent: Vec<usize> = (1..columns)
+            .filter(|&c| {
+                self.rows[1..].iter().all(|r| r.get(c).is_none_or(|cell| cell == crate::number::ABSENT))
+            })
+            .collect();
         let heads = silent.iter().map(|&c| self.rows[0][c].clone()).collect();
         for row in &mut self.rows {
             let mut c = 0;
@@ -36,7 +39,8 @@ impl Table {
     /// As text of at most `width` columns: names in the first column give way, in their middle.
     pub(crate) fn text(&self, width: usize) -> String {
         let columns = self.rows[0].len();
-        let mut widths: Vec<usize> = (0..columns).map(|c| self.rows.iter().map(|r| r[c].width()).max().unwrap_or(0)).collect();
+        let mut widths: Vec<usize> =
+            (0..columns).map(|c| self.rows.iter().map(|r| r[c].width()).max().unwrap_or(0)).collect();
         let total = |w: &[usize]| w.iter().sum::<usize>() + 2 * (columns - 1);
         let excess = total(&widths).saturating_sub(width);
         widths[0] = widths[0].saturating_sub(excess).max(12.min(widths[0]));

@@ -122,7 +122,13 @@ fn single_target(page: &mut Page, t: &TargetAnalysis, origin: Origin) {
     lines.push(("goodput", rate(&t.throughput.goodput, "1/s")));
     lines.push(("SLO attainment", rate(&t.throughput.slo_attainment, "1")));
     lines.push(("error rate", rate(&t.error_rate, "1")));
-    lines.push(("total cost", t.cost.value().map_or_else(|| number::ABSENT.to_owned(), |c| format!("{} $ ({} of {})", c.total_usd.normalize(), c.price_source, c.price_date))));
+    lines.push((
+        "total cost",
+        t.cost.value().map_or_else(
+            || number::ABSENT.to_owned(),
+            |c| format!("{} $ ({} of {})", c.total_usd.normalize(), c.price_source, c.price_date),
+        ),
+    ));
     for (label, text) in lines.iter().filter(|(_, text)| text != number::ABSENT) {
         page.out.push_str(&wrap(text, page.width, &format!("{label:<20}"), &" ".repeat(22)));
     }

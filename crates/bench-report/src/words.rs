@@ -17,11 +17,19 @@ use crate::{
 
 /// Name of a target, marked when it is simulated.
 pub(crate) fn target_label(t: &TargetAnalysis) -> String {
-    if t.simulated && !t.target.contains("simulated") { format!("{} (simulated)", t.target) } else { t.target.clone() }
+    if t.simulated && !t.target.contains("simulated") {
+        format!("{} (simulated)", t.target)
+    } else {
+        t.target.clone()
+    }
 }
 
 fn duration(seconds: f64) -> String {
-    if seconds < 120.0 { format!("{} s", number::digits(seconds)) } else { format!("{} min", number::digits(seconds / 60.0)) }
+    if seconds < 120.0 {
+        format!("{} s", number::digits(seconds))
+    } else {
+        format!("{} min", number::digits(seconds / 60.0))
+    }
 }
 
 /// Lines that say what was run.
@@ -31,13 +39,21 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
     let simulated = m.targets.iter().filter(|t| t.simulated).count();
     let mut title = format!("{} · scenario {}", m.label.as_deref().unwrap_or("llms-bench"), s.name);
     if simulated > 0 {
-        title.push_str(if simulated == m.targets.len() { " · SIMULATED vendors on this machine" } else { " · some targets SIMULATED" });
+        title.push_str(if simulated == m.targets.len() {
+            " · SIMULATED vendors on this machine"
+        } else {
+            " · some targets SIMULATED"
+        });
     }
     let load = match &s.load {
         Load::Closed { concurrency, think_time } => {
             let users = if *concurrency == 1 { "1 user".to_owned() } else { format!("{concurrency} users") };
             let turns = if m.targets.len() > 1 { ", each asking every target in turn" } else { "" };
-            let think = if think_time.is_zero() { String::new() } else { format!(", {} think time", duration(think_time.as_secs_f64())) };
+            let think = if think_time.is_zero() {
+                String::new()
+            } else {
+                format!(", {} think time", duration(think_time.as_secs_f64()))
+            };
             format!("closed loop, {users}{turns}{think}")
         }
         Load::Open { rate, arrivals, max_concurrency } => {
@@ -60,7 +76,10 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
         title,
         load,
         format!("{requests} measured requests in {}{seed} · run {}", duration(window), m.run_id),
-        format!("{origin}; failures rank above every latency; {} intervals in brackets", number::percent(doc.analysis.confidence)),
+        format!(
+            "{origin}; failures rank above every latency; {} intervals in brackets",
+            number::percent(doc.analysis.confidence)
+        ),
     ];
     if m.interrupted {
         lines.push("INTERRUPTED: this is what was measured until then".to_owned());
@@ -85,7 +104,13 @@ pub(crate) fn latency_table(a: &Analysis, intervals: bool) -> Table {
     let mut table = Table::new(head);
     for t in &a.targets {
         let q = |name: &str, p| quantile(t, name, p);
-        let show = |m: Option<Measured<_>>| if intervals { number::measured_interval(m.as_ref(), "s") } else { number::measured(m.as_ref(), "s") };
+        let show = |m: Option<Measured<_>>| {
+            if intervals {
+                number::measured_interval(m.as_ref(), "s")
+            } else {
+                number::measured(m.as_ref(), "s")
+            }
+        };
         let mut row = vec![
             target_label(t),
             format!("{}/{}", t.ok, t.scheduled),
@@ -103,7 +128,8 @@ pub(crate) fn latency_table(a: &Analysis, intervals: bool) -> Table {
 
 /// Tails, pace, errors, money.
 pub(crate) fn detail_table(a: &Analysis) -> Table {
-    let mut table = Table::new(["target", "E2E p99", "TPOT p50", "req/s", "tok/s", "errors", "$/1k answers", "goodput"]);
+    let mut table =
+        Table::new(["target", "E2E p99", "TPOT p50", "req/s", "tok/s", "errors", "$/1k answers", "goodput"]);
     for t in &a.targets {
         let per_thousand = t.cost.value().and_then(|c| c.per_success_usd).map(|d| d * Decimal::from(1000));
         table.row([
@@ -136,11 +162,14 @@ pub(crate) fn verdict(pair: &PairComparison) -> String {
     let title = def.map_or(pair.metric.as_str(), |m| m.title);
     let (better, worse) = comparative(def);
     let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
-    let factor = ratio.map_or_else(String::new, |e| format!(": {}×", number::with_interval(e, "")));
+    let factor = ratio.map_or_else(String::new, |e| format!(": {}", number::with_interval(e, "×")));
     let evidence = {
         let mut parts = vec![format!("{} pairs", pair.n_pairs)];
         if pair.only_a_failed + pair.only_b_failed > 0 {
-            parts.push(format!("{} failed only on {}, {} only on {}", pair.only_a_failed, pair.a, pair.only_b_failed, pair.b));
+            parts.push(format!(
+                "{} failed only on {}, {} only on {}",
+                pair.only_a_failed, pair.a, pair.only_b_failed, pair.b
+            ));
         }
         parts.join("; ")
     };
@@ -152,9 +181,14 @@ pub(crate) fn verdict(pair: &PairComparison) -> String {
                 || "its power is unknown".to_owned(),
                 |s| format!("smallest difference this run could see: {}", number::percent(s)),
             );
-            format!("{} and {}: no detectable difference in {title}{factor} ({smallest}; {evidence})", pair.a, pair.b)
+            format!(
+                "{} and {}: no detectable difference in {title}{factor} ({smallest}; {evidence})",
+                pair.a, pair.b
+            )
         }
-        Verdict::NotComparable { reason } => format!("{} and {} cannot be compared in {title}: {reason}", pair.a, pair.b),
+        Verdict::NotComparable { reason } => {
+            format!("{} and {} cannot be compared in {title}: {reason}", pair.a, pair.b)
+        }
     }
 }
 
@@ -186,7 +220,9 @@ pub(crate) fn winners(a: &Analysis) -> Vec<String> {
             match &w.targets[..] {
                 [] => format!("{title}: nobody{note}"),
                 [one] => {
-                    let value = w.value.map_or_else(String::new, |v| format!(", {}", number::plain(Some(v), &w.unit)));
+                    let value = w
+                        .value
+                        .map_or_else(String::new, |v| format!(", {}", number::plain(Some(v), &w.unit)));
                     format!("{title}: {one}{value}{note}")
                 }
                 several => format!("{title}: {} cannot be told apart{note}", several.join(", ")),
@@ -205,13 +241,28 @@ pub(crate) fn failures(a: &Analysis) -> Vec<String> {
         for g in &t.errors {
             let status = g.status.map_or_else(String::new, |s| format!(", HTTP {s}"));
             let phase = g.phase.map_or_else(String::new, |p| format!(" in {p}"));
-            lines.push(format!("{}: {} × {}{status}{phase}: “{}”. {}", target_label(t), g.count, g.code, g.sample.message, g.advice));
+            lines.push(format!(
+                "{}: {} × {}{status}{phase}: “{}”. {}",
+                target_label(t),
+                g.count,
+                g.code,
+                g.sample.message,
+                g.advice
+            ));
         }
         if t.censored > 0 {
-            lines.push(format!("{}: {} requests were still in flight when the run ended and count as unknown", target_label(t), t.censored));
+            lines.push(format!(
+                "{}: {} requests were still in flight when the run ended and count as unknown",
+                target_label(t),
+                t.censored
+            ));
         }
         if t.resent > 0 {
-            lines.push(format!("{}: {} requests were sent again because the reused connection had died silently", target_label(t), t.resent));
+            lines.push(format!(
+                "{}: {} requests were sent again because the reused connection had died silently",
+                target_label(t),
+                t.resent
+            ));
         }
     }
     lines
@@ -229,7 +280,14 @@ pub(crate) fn validity(a: &Analysis) -> (String, Vec<String>) {
         .iter()
         .map(|f| {
             let target = f.target.as_ref().map_or_else(String::new, |t| format!(" on {t}"));
-            format!("{} {}{target}: {}, allowed {}. {}", f.level.as_str(), f.signal, f.measured, f.threshold, f.cure)
+            format!(
+                "{} {}{target}: {}, allowed {}. {}",
+                f.level.as_str(),
+                f.signal,
+                f.measured,
+                f.threshold,
+                f.cure
+            )
         })
         .collect();
     (head, lines)
