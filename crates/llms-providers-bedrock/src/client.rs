@@ -7,7 +7,12 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, meta::region::ProvideRegion, profile::ProfileFileRegionProvider};
+use aws_config::{
+    BehaviorVersion, Region,
+    meta::region::ProvideRegion,
+    profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider},
+    provider_config::ProviderConfig,
+};
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_sdk_bedrockruntime::{
     Client,
@@ -24,6 +29,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::{Auth, Config, DEFAULT_REGION, PROVIDER, chain_failed},
+    error::chain,
     wire::Wire,
 };
 
@@ -73,16 +79,23 @@ pub(crate) async fn connect(config: &Config, wire: Wire) -> Result<Connected> {
             .auth_scheme_preference([AuthSchemeId::from("httpBearerAuth")])
             .identity_cache(IdentityCache::no_cache()),
         Auth::Chain { profile } => {
-            let mut loader =
-                aws_config::defaults(behavior()).region(Region::new(region.clone())).http_client(wire);
-            if let Some(profile) = profile {
-                loader = loader.profile_name(profile);
+            let mut loader = aws_config::defaults(behavior())
+                .region(Region::new(region.clone()))
+                .http_client(wire.clone());
+            if let Some(name) = profile {
+                // A profile that was asked for by name must not give way to keys of the environment or of the machine.
+                let shared = ProviderConfig::without_region()
+                    .with_region(Some(Region::new(region.clone())))
+                    .with_http_client(wire);
+                let only =
+                    ProfileFileCredentialsProvider::builder().profile_name(name).configure(&shared).build();
+                loader = loader.profile_name(name).credentials_provider(only);
             }
             let shared = loader.load().await;
             let provider = shared.credentials_provider().ok_or_else(|| chain_failed("no provider"))?;
             match tokio::time::timeout(CHAIN_TIMEOUT, provider.provide_credentials()).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(chain_failed(&error.to_string()).with_source(error)),
+                Ok(Err(error)) => return Err(chain_failed(&chain(config, &error)).with_source(error)),
                 Err(_) => {
                     return Err(chain_failed(&format!("no answer within {} s", CHAIN_TIMEOUT.as_secs())));
                 }

@@ -62,7 +62,7 @@ pub struct Config {
 /// Who signs. The SDK's `Credentials` print their secret redacted.
 #[derive(Clone, Debug)]
 pub(crate) enum Auth {
-    /// AWS's own chain, of this profile if one is named.
+    /// AWS's own chain, or only this profile if one is named.
     Chain { profile: Option<String> },
     /// These keys.
     Keys(Credentials),

@@ -313,10 +313,11 @@ fn sources<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e 
 }
 
 /// The text of an error and its sources, each once.
-fn chain(config: &Config, error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain(config: &Config, error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for e in sources(error) {
-        let part = e.to_string();
+        // Some of the SDK's texts are lists on several lines.
+        let part = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.contains(&part) {
             if !text.is_empty() {
                 text.push_str(": ");

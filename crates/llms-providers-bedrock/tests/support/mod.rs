@@ -4,6 +4,8 @@
 //! Each test binary uses a part of it, and helpers may unwrap as tests do.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod sigv4;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
