@@ -443,7 +443,7 @@ fn a_stream_without_its_terminal_marker_is_truncated() {
 }
 
 #[test]
-fn a_broken_connection_an_error_object_and_broken_bytes_end_the_stream_after_its_events() {
+fn a_broken_connection_or_an_error_object_ends_the_stream_after_its_events() {
     let cases = [
         (vec![Read("data: a\n\n"), Break], ErrorCode::StreamClosed),
         (vec![Read("data: a\n\nevent: error\ndata: busy\n\ndata: b\n\n")], ErrorCode::Stream),
