@@ -14,6 +14,7 @@ mod fail;
 pub mod http1;
 mod options;
 mod pooled;
+mod target;
 mod tls;
 
 pub use direct::{Direct, direct};

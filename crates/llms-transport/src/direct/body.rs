@@ -12,10 +12,11 @@ use llms_core::{
     wire::{Body, BodyCounters},
 };
 
-use super::{Shared, socket::Socket, target::Origin};
+use super::{Shared, socket::Socket};
 use crate::{
     fail,
     http1::{BodyDecoder, Framing},
+    target::Origin,
 };
 
 /// Room made in the caller's buffer before a read: doubled when a read has filled it, so that streams of small

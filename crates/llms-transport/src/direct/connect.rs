@@ -18,11 +18,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use super::{
-    socket::{Socket, Tcp},
-    target::Target,
-};
-use crate::fail;
+use super::socket::{Socket, Tcp};
+use crate::{fail, target::Target};
 
 /// What every connection of this transport speaks.
 pub(super) const PROTOCOL: &str = "HTTP/1.1";

@@ -9,7 +9,6 @@ mod connect;
 mod exchange;
 mod pool;
 mod socket;
-mod target;
 
 use std::{fmt, sync::Arc};
 
@@ -29,11 +28,11 @@ use self::{
     exchange::{Answer, Failure, exchange},
     pool::Pool,
     socket::Socket,
-    target::Target,
 };
 use crate::{
     http1::write_request_head,
     options::{ConnectionPolicy, Options},
+    target::Target,
     tls,
 };
 

@@ -8,7 +8,8 @@ use std::{
 
 use llms_core::time::Timestamp;
 
-use super::{socket::Socket, target::Origin};
+use super::socket::Socket;
+use crate::target::Origin;
 
 struct Idle<S> {
     socket: S,

@@ -74,12 +74,42 @@ impl Chunked {
                 }
                 continue;
             }
+            if let Some(taken) = self.leap(&bytes[from..]) {
+                from += taken;
+                continue;
+            }
             if let Err(fault) = self.step(&bytes[from..]) {
                 return (Decoded { payload: to, used: from }, Some(fault));
             }
             from += 1;
         }
         (Decoded { payload: to, used: from }, None)
+    }
+
+    /// The common case at once: CRLF behind a chunk, or a size line without extension, when all of it is there.
+    /// Returns the bytes taken; `None` leaves the rest to [`step`](Self::step).
+    #[inline]
+    fn leap(&mut self, rest: &[u8]) -> Option<usize> {
+        if self.at == At::DataCr && rest.starts_with(b"\r\n") {
+            self.at = At::Size;
+            return Some(2);
+        }
+        if self.at != At::Size {
+            return None;
+        }
+        let (mut size, mut digits) = (0, 0);
+        // Eight digits hold any chunk a server really sends.
+        while digits < 8
+            && let Some(digit) = rest.get(digits).and_then(|&b| (b as char).to_digit(16))
+        {
+            size = (size << 4) | u64::from(digit);
+            digits += 1;
+        }
+        if digits == 0 || !rest[digits..].starts_with(b"\r\n") {
+            return None;
+        }
+        (self.left, self.at) = (size, if size == 0 { At::TrailerStart } else { At::Data });
+        Some(digits + 2)
     }
 
     /// Consumes the first byte of `rest`, which is not data.

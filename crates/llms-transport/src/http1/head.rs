@@ -179,23 +179,23 @@ fn framing(
     if to_head_request || matches!(status, 204 | 304) {
         return Ok(Framing::Empty);
     }
-    let length = content_length(headers)?;
     if !headers.contains_key(header::TRANSFER_ENCODING) {
-        return Ok(length.map_or(Framing::Close, Framing::Length));
+        return Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length));
     }
     if version_minor == 0 {
         return Err(Malformed::new("transfer-encoding in an HTTP/1.0 answer"));
     }
-    if length.is_some() {
+    if headers.contains_key(header::CONTENT_LENGTH) {
         return Err(Malformed::new("both content-length and transfer-encoding: the end is ambiguous"));
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().flat_map(tokens);
-    match (codings.next(), codings.next()) {
-        (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+    // Empty elements count: readers differ on whether `chunked,` is chunked.
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().flat_map(elements);
+    let (first, second) = (codings.next().unwrap_or_default(), codings.next());
+    match second {
+        None if first.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
         // Dropped from HTTP, still sent by some: no coding, so the connection ends the body.
-        (Some(only), None) if only.eq_ignore_ascii_case(b"identity") => Ok(Framing::Close),
-        (Some(first), _) => Err(Malformed::found("transfer-encoding chunked alone", first)),
-        (None, _) => Err(Malformed::new("an empty transfer-encoding")),
+        None if first.eq_ignore_ascii_case(b"identity") => Ok(Framing::Close),
+        _ => Err(Malformed::found("transfer-encoding chunked alone", first)),
     }
 }
 
@@ -220,7 +220,7 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 
 fn persists(version_minor: u8, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
-        headers.get_all(header::CONNECTION).iter().flat_map(tokens).any(|t| t.eq_ignore_ascii_case(word))
+        headers.get_all(header::CONNECTION).iter().flat_map(elements).any(|t| t.eq_ignore_ascii_case(word))
     };
     !says(b"close") && (version_minor == 1 || says(b"keep-alive"))
 }
@@ -228,9 +228,4 @@ fn persists(version_minor: u8, headers: &HeaderMap) -> bool {
 /// The elements of a comma-separated list, white space removed.
 fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii)
-}
-
-/// The elements without the empty ones, which a list may contain.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    elements(value).filter(|t| !t.is_empty())
 }

@@ -1,5 +1,6 @@
 //! `pooled`: reqwest, as applications use it, with the defaults that falsify benchmarks switched off (system
-//! proxy, redirects, retries, referer). What it cannot show is absent: no connect phases, and no `Written`.
+//! proxy, redirects, retries, referer). What it cannot show is absent: no connect phases, and no `Written`;
+//! `Connected` is reported with the head, when it is known.
 //!
 //! Stamps are taken when a frame of the body reaches the reading task, after hyper's own task has read and
 //! decoded it; under load that is later than `direct`'s stamps, which is part of what this transport shows.
@@ -23,6 +24,7 @@ use self::{body::PooledBody, notice::NoticeConnects};
 use crate::{
     fail,
     options::{ConnectionPolicy, Options},
+    target::Target,
     tls,
 };
 
@@ -90,14 +92,8 @@ fn client(options: &Options, max_idle_per_host: usize) -> Result<reqwest::Client
 #[deny(clippy::missing_trait_methods)]
 impl Transport for Pooled {
     async fn send(&self, request: Prepared, ctx: &CallContext) -> Result<Reply> {
-        let authority = request.uri.authority().map(|a| a.host().to_owned());
-        let whom = match (authority, request.uri.port_u16()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (Some(host), None) => host,
-            (None, _) => {
-                return Err(fail::bad_url("expected an absolute URL beginning with http:// or https://"));
-            }
-        };
+        let uri = request.uri.clone();
+        let target = Target::of(&uri)?;
         let request = self.build(request)?;
         let again = request.try_clone();
 
@@ -111,7 +107,7 @@ impl Transport for Pooled {
         }
         let response = match outcome {
             Ok(response) => response,
-            Err(error) => return Err(self.explain(error, &whom)),
+            Err(error) => return Err(self.explain(error, &target)),
         };
         let head = Stamp::user(ctx.now(), 0);
         let connection = ConnectionInfo {
@@ -157,21 +153,20 @@ impl Pooled {
             .map_err(|e| fail::bad_url("the URL cannot be used").with_source(e.without_url()))
     }
 
-    fn explain(&self, error: reqwest::Error, whom: &str) -> Error {
-        let whom = whom.to_owned();
+    fn explain(&self, error: reqwest::Error, target: &Target<'_>) -> Error {
+        let whom = target.authority();
         if error.is_dns() {
-            let host = whom.rsplit_once(':').map_or(whom.as_str(), |(host, _)| host);
-            fail::dns(host, error)
+            fail::dns(target.host, error)
         } else if error.is_connect() && error.is_timeout() {
-            fail::connect_timeout(&whom, self.options.connect_timeout).with_source(error)
+            fail::connect_timeout(whom, self.options.connect_timeout).with_source(error)
         } else if error.is_connect() {
-            fail::connect(&whom, error.into())
+            fail::connect(whom, error.into())
         } else if is_malformed(&error) {
-            fail::malformed_head(&whom, fail::root_cause(&error)).with_source(error)
+            fail::malformed_head(whom, fail::root_cause(&error)).with_source(error)
         } else if is_incomplete(&error) {
-            fail::closed_in_headers(&whom, 0).with_source(error)
+            fail::closed_in_headers(whom, 0).with_source(error)
         } else {
-            fail::headers(&whom, error)
+            fail::headers(whom, error)
         }
     }
 }

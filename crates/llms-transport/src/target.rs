@@ -7,24 +7,24 @@ use crate::fail;
 
 /// What connections are pooled by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Origin {
-    pub(super) tls: bool,
+pub(crate) struct Origin {
+    pub(crate) tls: bool,
     /// As written in the URL: `h` and `h:80` are kept apart, which costs a connection, never a mix-up.
-    pub(super) authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Target<'u> {
-    pub(super) origin: Origin,
+pub(crate) struct Target<'u> {
+    pub(crate) origin: Origin,
     /// Name or address, without the brackets of IPv6.
-    pub(super) host: &'u str,
-    pub(super) port: u16,
+    pub(crate) host: &'u str,
+    pub(crate) port: u16,
 }
 
 impl<'u> Target<'u> {
     /// # Errors
     /// `invalid_config` unless the URL is absolute, http or https, and without user information.
-    pub(super) fn of(uri: &'u Uri) -> Result<Self> {
+    pub(crate) fn of(uri: &'u Uri) -> Result<Self> {
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -48,7 +48,7 @@ impl<'u> Target<'u> {
     }
 
     /// For messages.
-    pub(super) fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.origin.authority.as_str()
     }
 }
