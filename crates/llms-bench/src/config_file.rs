@@ -29,8 +29,9 @@ impl ConfigFile {
     /// # Errors
     /// Line, column, and what was expected.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path)
-            .map_err(|e| Failure::usage(format!("cannot read {}: {e}; give another file with --config", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|e| {
+            Failure::usage(format!("cannot read {}: {e}; give another file with --config", path.display()))
+        })?;
         Self::parse(&text).map_err(|e| e.at(path.display()))
     }
 
@@ -39,7 +40,8 @@ impl ConfigFile {
     /// # Errors
     /// Line, column, and what was expected.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let mut file: Self = toml::from_str(text).map_err(|e| Failure::usage(e.to_string().trim_end().to_owned()))?;
+        let mut file: Self =
+            toml::from_str(text).map_err(|e| Failure::usage(e.to_string().trim_end().to_owned()))?;
         file.scenario = file.scenario.map(Scenario::with_ids);
         Ok(file)
     }

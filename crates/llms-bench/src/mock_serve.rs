@@ -19,16 +19,19 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         ..ServerConfig::default()
     };
     if let Some(path) = &args.profiles {
-        let text = fs::read_to_string(path).map_err(|e| Failure::usage(format!("--profiles: cannot read {}: {e}", path.display())))?;
-        let file: serde_json::Value = toml::from_str(&text).map_err(|e| Failure::usage(e.to_string().trim_end()).at(path.display()))?;
+        let text = fs::read_to_string(path)
+            .map_err(|e| Failure::usage(format!("--profiles: cannot read {}: {e}", path.display())))?;
+        let file: serde_json::Value =
+            toml::from_str(&text).map_err(|e| Failure::usage(e.to_string().trim_end()).at(path.display()))?;
         config = config.merge_profiles(file).map_err(|e| Failure::from(e).at(path.display()))?;
     }
     config = config.map_profiles(|p| p.with_seed(seed));
-    let server = config.start().map_err(|e| Failure::usage(format!("cannot serve on {}: {e}", args.addr())))?;
+    let server =
+        config.start().map_err(|e| Failure::usage(format!("cannot serve on {}: {e}", args.addr())))?;
     announce(&server, seed).map_err(|e| Failure::run(format!("cannot write to standard output: {e}")))?;
     tokio::signal::ctrl_c().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
-    let total = server.truth().total();
-    server.stop().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
+    let total = server.truth_log().total();
+    server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
     writeln!(std::io::stdout(), "served {total} requests").ok();
     Ok(Exit::Ok)
 }

@@ -24,8 +24,10 @@ pub(crate) type Files = Vec<(String, String)>;
 pub(crate) fn analyzer(prices: Option<&Path>) -> Result<Analyzer, Failure> {
     let analyzer = Analyzer::new();
     let Some(path) = prices else { return Ok(analyzer) };
-    let text = fs::read_to_string(path).map_err(|e| Failure::usage(format!("--prices: cannot read {}: {e}", path.display())))?;
-    let table = PriceTable::parse(&text).map_err(|e| Failure::usage(format!("--prices: {}: {e}", path.display())))?;
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("--prices: cannot read {}: {e}", path.display())))?;
+    let table =
+        PriceTable::parse(&text).map_err(|e| Failure::usage(format!("--prices: {}: {e}", path.display())))?;
     Ok(analyzer.with_prices(Prices::default().with(table)))
 }
 
@@ -44,7 +46,9 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
         files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
     }
     let doc = &Document { files: &files, ..*doc };
-    let save = |path: &Path, text: String| fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())));
+    let save = |path: &Path, text: String| {
+        fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
+    };
     if let Some(path) = &out.json {
         save(path, render_json(doc))?;
     }
@@ -59,7 +63,9 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
     };
     // A reader that closes early (`| head`) is no failure of ours.
     match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(format!("cannot write the report: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::run(format!("cannot write the report: {e}")))
+        }
         _ => Ok(()),
     }
 }

@@ -46,10 +46,15 @@ pub fn resolve(args: &RunArgs) -> Result<Plan, Failure> {
     apply_load(args, &mut scenario)?;
     apply_judging(args, &mut scenario)?;
     if !(0.0..=1.0).contains(&args.max_error_rate) {
-        return Err(Failure::usage(format!("--max-error-rate: expected a share from 0 to 1, found {}", args.max_error_rate)));
+        return Err(Failure::usage(format!(
+            "--max-error-rate: expected a share from 0 to 1, found {}",
+            args.max_error_rate
+        )));
     }
     if args.truth_log.is_some() && !simulated {
-        return Err(Failure::usage("--truth-log: only the simulated vendors have a truth log; leave out --target or this flag"));
+        return Err(Failure::usage(
+            "--truth-log: only the simulated vendors have a truth log; leave out --target or this flag",
+        ));
     }
     scenario.validate().map_err(|e| Failure::from(e).at("scenario"))?;
     Ok(Plan { targets, scenario })
@@ -118,7 +123,9 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
             scenario.load = Load::Open { rate, arrivals, max_concurrency: cap };
         }
         (None, Some(_), Some(_)) => {
-            return Err(Failure::usage("--max-concurrency: a cap needs --request-rate; with --concurrency the number of users is the cap"));
+            return Err(Failure::usage(
+                "--max-concurrency: a cap needs --request-rate; with --concurrency the number of users is the cap",
+            ));
         }
         (None, Some(n), None) | (None, None, Some(n)) => scenario.load = Load::closed(n),
         (None, None, None) => {}

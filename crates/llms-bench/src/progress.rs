@@ -35,7 +35,11 @@ impl Display {
             Kind::Quiet
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
-            bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("a constant template").progress_chars("━╸─"));
+            bar.set_style(
+                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")
+                    .expect("a constant template")
+                    .progress_chars("━╸─"),
+            );
             bar.enable_steady_tick(Duration::from_millis(250));
             Kind::Bar(bar)
         } else {

@@ -43,15 +43,25 @@ pub fn transport(kind: TransportKind) -> Result<Arc<dyn Transport>, Failure> {
 ///
 /// # Errors
 /// Configuration errors of any target; when no target at all can be used.
-pub async fn targets(specs: &[TargetSpec], scenario: &Scenario, transport: &Arc<dyn Transport>, ctx: &CallContext) -> Result<Vec<Target>, Failure> {
+pub async fn targets(
+    specs: &[TargetSpec],
+    scenario: &Scenario,
+    transport: &Arc<dyn Transport>,
+    ctx: &CallContext,
+) -> Result<Vec<Target>, Failure> {
     let names = unique_names(specs)?;
     let registry = registry();
     let build = BuildContext { transport: transport.clone(), env: &process_env };
     let mut targets = Vec::with_capacity(specs.len());
     for (spec, name) in specs.iter().zip(names) {
         let config = spec.to_config(scenario.timeout, &process_env)?;
-        let model = registry.create(&config, &build).await.map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
-        scenario.validate_provider(model.info()).map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
+        let model = registry
+            .create(&config, &build)
+            .await
+            .map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
+        scenario
+            .validate_provider(model.info())
+            .map_err(|e| Failure::from(e).at(format!("target {spec}")))?;
         let in_process = model.info().endpoint.is_none();
         let info = TargetInfo {
             name,
@@ -71,8 +81,10 @@ pub async fn targets(specs: &[TargetSpec], scenario: &Scenario, transport: &Arc<
         }
     }
     if targets.iter().all(|t| t.model.is_none()) {
-        let reasons: Vec<String> =
-            targets.iter().map(|t| format!("{}: {}", t.info.name, t.info.unavailable.as_deref().unwrap_or("unavailable"))).collect();
+        let reasons: Vec<String> = targets
+            .iter()
+            .map(|t| format!("{}: {}", t.info.name, t.info.unavailable.as_deref().unwrap_or("unavailable")))
+            .collect();
         return Err(Failure::run(reasons.join("\n")));
     }
     Ok(targets)
@@ -114,13 +126,21 @@ async fn first_word(model: &SharedModel, scenario: &Scenario, ctx: &CallContext)
 fn describe(e: &Error, info: &TargetInfo) -> String {
     let at = info.model.endpoint.as_deref().unwrap_or("in-process");
     let advice = match e.code() {
-        ErrorCode::NetworkError => format!("check that the server at {at} is running and the address is right"),
-        ErrorCode::Timeout | ErrorCode::DeadlineExceeded => "it did not answer in time; allow more with --timeout".to_owned(),
+        ErrorCode::NetworkError => {
+            format!("check that the server at {at} is running and the address is right")
+        }
+        ErrorCode::Timeout | ErrorCode::DeadlineExceeded => {
+            "it did not answer in time; allow more with --timeout".to_owned()
+        }
         ErrorCode::Authentication | ErrorCode::Authorization => "check the key and its rights".to_owned(),
         ErrorCode::NotFound => format!("check the path of {at}"),
-        ErrorCode::ModelNotAvailable | ErrorCode::InvalidModel => format!("check the model name `{}`", info.model.model),
+        ErrorCode::ModelNotAvailable | ErrorCode::InvalidModel => {
+            format!("check the model name `{}`", info.model.model)
+        }
         ErrorCode::QuotaExceeded => "check credit and quota of the account".to_owned(),
-        ErrorCode::MalformedResponse => format!("check that {at} speaks the protocol of {}", info.model.provider),
+        ErrorCode::MalformedResponse => {
+            format!("check that {at} speaks the protocol of {}", info.model.provider)
+        }
         _ => "mend the request or choose another target".to_owned(),
     };
     let status = e.status().map_or_else(String::new, |s| format!(", HTTP {s}"));

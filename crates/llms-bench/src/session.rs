@@ -44,7 +44,9 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     let plan = plan::resolve(args)?;
     check_count(&plan, kind)?;
     let analyzer = output::analyzer(args.prices.as_deref())?;
-    for path in [&args.records, &args.truth_log, &args.output.json, &args.output.markdown].into_iter().flatten() {
+    for path in
+        [&args.records, &args.truth_log, &args.output.json, &args.output.markdown].into_iter().flatten()
+    {
         writable(path)?;
     }
     let cancel = cancel_on_interrupt();
@@ -77,14 +79,25 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
 
 fn check_count(plan: &Plan, kind: Kind) -> Result<(), Failure> {
     match (kind, plan.targets.len()) {
-        (Kind::Run, 0) => Err(Failure::usage("run needs a target: --target provider:model, or a [[target]] table in llms-bench.toml; for the simulated vendors use `llms-bench compare`")),
-        (Kind::Run, n) if n > 1 => Err(Failure::usage(format!("run measures one target, found {n}; use `llms-bench compare` for several"))),
-        (Kind::Compare, 1) => Err(Failure::usage("compare needs at least two targets; name another --target, or use `llms-bench run` for one")),
+        (Kind::Run, 0) => Err(Failure::usage(
+            "run needs a target: --target provider:model, or a [[target]] table in llms-bench.toml; for the simulated vendors use `llms-bench compare`",
+        )),
+        (Kind::Run, n) if n > 1 => Err(Failure::usage(format!(
+            "run measures one target, found {n}; use `llms-bench compare` for several"
+        ))),
+        (Kind::Compare, 1) => Err(Failure::usage(
+            "compare needs at least two targets; name another --target, or use `llms-bench run` for one",
+        )),
         _ => Ok(()),
     }
 }
 
-async fn measure(args: &RunArgs, plan: &Plan, targets: &[Target], ctx: &CallContext) -> Result<(RunResult, Option<PathBuf>), Failure> {
+async fn measure(
+    args: &RunArgs,
+    plan: &Plan,
+    targets: &[Target],
+    ctx: &CallContext,
+) -> Result<(RunResult, Option<PathBuf>), Failure> {
     let run_id = Uuid::now_v7().to_string();
     let display = Arc::new(Display::new(args.quiet));
     let mut builder = Runner::builder().run_id(&run_id).progress(display.clone()).build_info(build_info());
@@ -137,7 +150,10 @@ fn conclude(
         return Ok(Exit::Interrupted);
     }
     let share = |t: &llms_core::bench::TargetAnalysis| t.failed as f64 / (t.ok + t.failed).max(1) as f64;
-    let lost = analysis.targets.iter().any(|t| t.unavailable.is_some() || t.ok + t.failed == 0 || share(t) > max_error_rate);
+    let lost = analysis
+        .targets
+        .iter()
+        .any(|t| t.unavailable.is_some() || t.ok + t.failed == 0 || share(t) > max_error_rate);
     Ok(match analysis.validity.level {
         _ if lost => Exit::Run,
         Level::Invalid if out.strict => Exit::Invalid,
@@ -177,7 +193,11 @@ pub(crate) fn no_color() -> bool {
 /// Where a path is written, refusing to begin a run whose result could not be kept.
 pub(crate) fn writable(path: &Path) -> Result<(), Failure> {
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) if !parent.is_dir() => Err(Failure::usage(format!("{}: the directory {} does not exist; create it first", path.display(), parent.display()))),
+        Some(parent) if !parent.is_dir() => Err(Failure::usage(format!(
+            "{}: the directory {} does not exist; create it first",
+            path.display(),
+            parent.display()
+        ))),
         _ => Ok(()),
     }
 }

@@ -66,7 +66,8 @@ impl Simulation {
             config = config.with_profile(protocol, profile);
         }
         config.truth_file = truth_log.map(Path::to_owned);
-        let server = config.start().map_err(|e| Failure::run(format!("cannot start the simulated vendors: {e}")))?;
+        let server =
+            config.start().map_err(|e| Failure::run(format!("cannot start the simulated vendors: {e}")))?;
         Ok(Self { server })
     }
 
@@ -74,14 +75,20 @@ impl Simulation {
     ///
     /// # Errors
     /// When a provider cannot be built.
-    pub async fn targets(&self, scenario: &Scenario, transport: &Arc<dyn Transport>) -> Result<Vec<Target>, Failure> {
+    pub async fn targets(
+        &self,
+        scenario: &Scenario,
+        transport: &Arc<dyn Transport>,
+    ) -> Result<Vec<Target>, Failure> {
         let registry = providers::registry();
         // Nothing of the user's environment reaches the simulation.
         let env = |_: &str| None;
         let build = BuildContext { transport: transport.clone(), env: &env };
         let mut targets = Vec::new();
         for protocol in Protocol::ALL {
-            let config = ModelConfig::new(protocol.as_str(), MODEL).with_base_url(self.server.base_url(protocol)).with_timeout(scenario.timeout);
+            let config = ModelConfig::new(protocol.as_str(), MODEL)
+                .with_base_url(self.server.base_url(protocol))
+                .with_timeout(scenario.timeout);
             let model = registry.create(&config, &build).await?;
             targets.push(Target {
                 info: TargetInfo {
@@ -102,9 +109,9 @@ impl Simulation {
     /// # Errors
     /// When the truth log could not be written.
     pub fn finish(self, run: &RunResult) -> Result<Vec<String>, Failure> {
-        let truth = self.server.truth().records();
-        self.server.stop().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
-        Ok(against_truth(run, &truth).into_iter().collect())
+        let log = self.server.truth_log().clone();
+        self.server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
+        Ok(against_truth(run, &log.records()).into_iter().collect())
     }
 }
 

@@ -114,15 +114,20 @@ impl TargetSpec {
 /// When two targets were given the same name.
 pub fn unique_names(targets: &[TargetSpec]) -> Result<Vec<String>, ConfigErrors> {
     let mut errors = ConfigErrors::default();
-    let mut names: Vec<String> =
-        targets.iter().map(|t| t.name.clone().unwrap_or_else(|| format!("{}:{}", t.provider, t.model))).collect();
+    let mut names: Vec<String> = targets
+        .iter()
+        .map(|t| t.name.clone().unwrap_or_else(|| format!("{}:{}", t.provider, t.model)))
+        .collect();
     let clash = |names: &[String], i: usize| names.iter().enumerate().any(|(j, n)| j != i && *n == names[i]);
     let clashing: Vec<usize> = (0..names.len()).filter(|&i| clash(&names, i)).collect();
     for &i in &clashing {
         let t = &targets[i];
         match (&t.name, &t.base_url) {
             (Some(name), _) => errors.push(format!("target[{i}].name"), "expected a name used once", name),
-            (None, Some(url)) => names[i] = format!("{}@{}", names[i], url.split("://").nth(1).unwrap_or(url).trim_end_matches('/')),
+            (None, Some(url)) => {
+                names[i] =
+                    format!("{}@{}", names[i], url.split("://").nth(1).unwrap_or(url).trim_end_matches('/'))
+            }
             (None, None) => {}
         }
     }
@@ -153,7 +158,12 @@ mod tests {
     #[test]
     fn spellings() {
         check("openai:gpt-4o", "openai", "gpt-4o", None);
-        check("ollama:llama3.2:1b@http://127.0.0.1:11434", "ollama", "llama3.2:1b", Some("http://127.0.0.1:11434"));
+        check(
+            "ollama:llama3.2:1b@http://127.0.0.1:11434",
+            "ollama",
+            "llama3.2:1b",
+            Some("http://127.0.0.1:11434"),
+        );
         check(
             "bedrock:arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-v1:0",
             "bedrock",
@@ -165,15 +175,27 @@ mod tests {
 
     #[test]
     fn wrong_ones_say_what_was_expected() {
-        for text in ["gpt-4o", ":m", "openai:", "openai:@http://x", "openai:m@http://user:pw@h", "openai:m@http://h?q"] {
+        for text in [
+            "gpt-4o",
+            ":m",
+            "openai:",
+            "openai:@http://x",
+            "openai:m@http://user:pw@h",
+            "openai:m@http://h?q",
+        ] {
             assert!(text.parse::<TargetSpec>().unwrap_err().contains("expected"), "{text}");
         }
     }
 
     #[test]
     fn names_are_made_unique() {
-        let targets: Vec<TargetSpec> =
-            ["openai:m@http://a:1", "openai:m@http://b:2", "ollama:x", "ollama:x"].iter().map(|t| t.parse().unwrap()).collect();
-        assert_eq!(unique_names(&targets).unwrap(), ["openai:m@a:1", "openai:m@b:2", "ollama:x", "ollama:x#2"]);
+        let targets: Vec<TargetSpec> = ["openai:m@http://a:1", "openai:m@http://b:2", "ollama:x", "ollama:x"]
+            .iter()
+            .map(|t| t.parse().unwrap())
+            .collect();
+        assert_eq!(
+            unique_names(&targets).unwrap(),
+            ["openai:m@a:1", "openai:m@b:2", "ollama:x", "ollama:x#2"]
+        );
     }
 }

@@ -66,9 +66,21 @@ fn missing_keys_name_the_variable() {
 #[test]
 fn unreachable_hosts() {
     check(&["run", "--target", NOBODY, "-n", "1"], 3, &["127.0.0.1:1", "is running"]);
-    check(&["run", "--target", "ollama:tiny@http://127.0.0.1:1", "-n", "1"], 3, &["127.0.0.1:1", "is running"]);
-    check(&["compare", "--target", NOBODY, "--target", "anthropic:m@http://127.0.0.1:2"], 3, &["127.0.0.1:1", "127.0.0.1:2"]);
-    check(&["run", "--target", "openai:m@http://no-such-host.invalid/v1", "-n", "1"], 3, &["no-such-host.invalid"]);
+    check(
+        &["run", "--target", "ollama:tiny@http://127.0.0.1:1", "-n", "1"],
+        3,
+        &["127.0.0.1:1", "is running"],
+    );
+    check(
+        &["compare", "--target", NOBODY, "--target", "anthropic:m@http://127.0.0.1:2"],
+        3,
+        &["127.0.0.1:1", "127.0.0.1:2"],
+    );
+    check(
+        &["run", "--target", "openai:m@http://no-such-host.invalid/v1", "-n", "1"],
+        3,
+        &["no-such-host.invalid"],
+    );
 }
 
 #[test]
@@ -76,8 +88,16 @@ fn impossible_combinations() {
     check(&["compare", "--target", NOBODY], 2, &["at least two targets"]);
     check(&["run"], 2, &["run needs a target"]);
     check(&["run", "--target", NOBODY, "--target", NOBODY], 2, &["run measures one target"]);
-    check(&["run", "--target", NOBODY, "--concurrency", "4", "--request-rate", "2"], 2, &["--concurrency", "--request-rate"]);
-    check(&["run", "--target", NOBODY, "--concurrency", "4", "--max-concurrency", "8"], 2, &["--max-concurrency", "--request-rate"]);
+    check(
+        &["run", "--target", NOBODY, "--concurrency", "4", "--request-rate", "2"],
+        2,
+        &["--concurrency", "--request-rate"],
+    );
+    check(
+        &["run", "--target", NOBODY, "--concurrency", "4", "--max-concurrency", "8"],
+        2,
+        &["--max-concurrency", "--request-rate"],
+    );
     check(&["run", "--target", NOBODY, "--arrivals", "poisson"], 2, &["--request-rate"]);
     check(&["run", "--target", NOBODY, "--truth-log", "t.jsonl"], 2, &["--truth-log", "simulated"]);
     check(&["run", "--base-url", "http://127.0.0.1:1"], 2, &["--model"]);
@@ -117,7 +137,10 @@ fn malformed_configuration_files() {
         ("[[target]]\nprovider = \"openai\"\nmodle = \"m\"\n", vec!["llms-bench.toml", "line 3", "modle"]),
         ("[scenario]\nprompts = []\nrequests = 1\n", vec!["prompts", "at least one prompt"]),
         ("[scenario]\nprompts = [\"a\"]\nrequests = 1\ntimeout = \"soon\"\n", vec!["line 4", "such as"]),
-        ("[[target]]\nprovider = \"openai\"\nmodel = \"m\"\nbase_url = \"http://127.0.0.1:1\"\napi_key_env = \"NOT_SET_HERE\"\n", vec!["NOT_SET_HERE"]),
+        (
+            "[[target]]\nprovider = \"openai\"\nmodel = \"m\"\nbase_url = \"http://127.0.0.1:1\"\napi_key_env = \"NOT_SET_HERE\"\n",
+            vec!["NOT_SET_HERE"],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("llms-bench.toml"), text).unwrap();
