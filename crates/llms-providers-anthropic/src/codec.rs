@@ -15,7 +15,7 @@ use llms_core::{
     wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, sse::SseFramer},
 };
 
-use crate::{config::Config, error, hooks, request, stream};
+use crate::{config::Config, error, hooks, request, stream, wire::ModelEntry};
 
 /// Registry name of this provider.
 pub const PROVIDER: &str = "anthropic";
@@ -92,15 +92,20 @@ impl wire::Codec for Codec {
         ];
         let server = headers.get(header::SERVER).and_then(|v| v.to_str().ok());
         facts.extend(server.map(|s| ("server".to_owned(), s.to_owned())));
-        if (200..300).contains(&status) {
+        // Compatible servers have no such page, or another one: they answer, and that is all that is known.
+        let no_such_page = status == 404 && !error::is_of_the_vendor(body);
+        if !no_such_page && !(200..300).contains(&status) {
+            return Err(error::classify(config, status, headers, body));
+        }
+        let entry: ModelEntry<'_> = serde_json::from_slice(body).unwrap_or_default();
+        if no_such_page || entry.kind.as_deref() != Some("model") {
+            facts.push(("model".to_owned(), "cannot be looked up on this server".to_owned()));
             return Ok(facts);
         }
-        if status == 404 && !error::is_of_the_vendor(body) {
-            // It answers; compatible servers have no such page.
-            facts.push(("models".to_owned(), "not listed by this server".to_owned()));
-            return Ok(facts);
+        for (name, value) in [("model", entry.id), ("lifecycle", entry.lifecycle)] {
+            facts.extend(value.map(|v| (name.to_owned(), v.to_string())));
         }
-        Err(error::classify(config, status, headers, body))
+        Ok(facts)
     }
 }
 

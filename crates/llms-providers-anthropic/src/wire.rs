@@ -132,6 +132,19 @@ pub(crate) struct Whole<'a> {
     pub(crate) error: Option<&'a RawValue>,
 }
 
+/// `GET /v1/models/{model}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ModelEntry<'a> {
+    /// `model` in the vendor's own answer; compatible servers answer in OpenAI's format, which has no such field.
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) lifecycle: Option<Text<'a>>,
+}
+
 /// A refusal, or an `error` event. Compatible servers leave out the outer `type`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refusal<'a> {

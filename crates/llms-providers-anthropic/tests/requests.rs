@@ -395,11 +395,18 @@ fn the_probe_asks_for_the_model_and_reads_the_answer() {
     assert_eq!(probe.request.uri, "http://127.0.0.1:9/x/v1/models/a%2Fb%20c");
     assert_eq!(probe.request.method, "GET");
     let headers = http::HeaderMap::new();
-    assert!(codec.judge_probe(200, &headers, b"{}").is_ok());
+    let found = br#"{"type":"model","id":"a/b c-20260101","display_name":"A","lifecycle":"deprecated"}"#;
+    let facts = codec.judge_probe(200, &headers, found).unwrap();
+    for fact in [("model", "a/b c-20260101"), ("lifecycle", "deprecated"), ("api_key", "none")] {
+        assert!(facts.contains(&(fact.0.to_owned(), fact.1.to_owned())), "{facts:?}");
+    }
+    let unknown = ("model".to_owned(), "cannot be looked up on this server".to_owned());
+    let facts = codec.judge_probe(200, &headers, br#"{"id":"a/b c","object":"model"}"#).unwrap();
+    assert!(facts.contains(&unknown), "{facts:?}");
     let missing = br#"{"type":"error","error":{"type":"not_found_error","message":"model: a/b c"}}"#;
     assert_eq!(codec.judge_probe(404, &headers, missing).unwrap_err().code(), ErrorCode::ModelNotAvailable);
     let no_such_page = br#"{"error":{"message":"File Not Found","type":"not_found_error","code":404}}"#;
-    assert!(codec.judge_probe(404, &headers, no_such_page).is_ok());
+    assert!(codec.judge_probe(404, &headers, no_such_page).unwrap().contains(&unknown));
     assert_eq!(codec.judge_probe(401, &headers, b"").unwrap_err().code(), ErrorCode::Authentication);
 }
 
