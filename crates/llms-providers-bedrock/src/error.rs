@@ -4,7 +4,7 @@
 //! Exception names come first, the status is the fallback: AWS answers 403 for a wrong signature and for a missing
 //! right alike, and 429 both for throttling and for a model that is not loaded.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -136,7 +136,14 @@ fn code_of_exception(name: &str, message: &str) -> Option<ErrorCode> {
 
 /// What only the text of a `ValidationException` tells.
 fn code_of_message(message: &str) -> Option<ErrorCode> {
-    message.contains("model identifier is invalid").then_some(ErrorCode::ModelNotAvailable)
+    if message.contains("model identifier is invalid") {
+        Some(ErrorCode::ModelNotAvailable)
+    } else if message.contains("content filter") {
+        // "Output blocked by content filtering policy", "… blocked by our content filters"
+        Some(ErrorCode::ContentFiltered)
+    } else {
+        None
+    }
 }
 
 fn code_of_status(status: u16) -> ErrorCode {
@@ -144,7 +151,7 @@ fn code_of_status(status: u16) -> ErrorCode {
         401 => ErrorCode::Authentication,
         403 => ErrorCode::Authorization,
         404 => ErrorCode::NotFound,
-        408 => ErrorCode::Timeout,
+        408 | 504 => ErrorCode::Timeout,
         424 => ErrorCode::Internal,
         429 => ErrorCode::RateLimit,
         400..=499 => ErrorCode::InvalidRequest,
@@ -322,7 +329,7 @@ pub(crate) fn chain(config: &Config, error: &(dyn StdError + 'static)) -> String
             if !text.is_empty() {
                 text.push_str(": ");
             }
-            fmt::Write::write_str(&mut text, &part).expect("writing to a String cannot fail");
+            text.push_str(&part);
         }
     }
     redact(&text, config.secrets())
@@ -396,7 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_text_tells_an_unknown_model_and_a_daily_quota() {
+    fn only_the_text_tells_an_unknown_model_a_filter_and_a_daily_quota() {
+        let filtered = "Output blocked by content filtering policy";
+        let body = format!("{{\"message\":\"{filtered}\"}}");
+        check(400, Some("ValidationException"), &body, ErrorCode::ContentFiltered, filtered);
         let invalid = "The provided model identifier is invalid.";
         let body = format!("{{\"message\":\"{invalid}\"}}");
         check(400, None, &body, ErrorCode::ModelNotAvailable, invalid);
@@ -418,6 +428,7 @@ mod tests {
             (500, C::Internal),
             (502, C::Internal),
             (503, C::Overloaded),
+            (504, C::Timeout),
             (302, C::Unknown),
         ] {
             check(status, None, "", code, "the endpoint refused without a message");
