@@ -51,6 +51,16 @@ fn decoder(c: &mut Criterion) {
             }),
         ),
         (
+            // Counts change in every chunk, so every chunk is parsed in full.
+            "usage_in_every_chunk",
+            chunks(|word, padding| {
+                format!(
+                    r#"{{"id":"chatcmpl-3f1c9a","object":"chat.completion.chunk","created":1774963582,"model":"meta-llama/Llama-3.1-8B-Instruct","choices":[{{"index":0,"delta":{{"content":"{word}"}},"logprobs":null,"finish_reason":null}}],"usage":{{"prompt_tokens":12,"total_tokens":{0},"completion_tokens":{0}}}}}"#,
+                    padding.len()
+                )
+            }),
+        ),
+        (
             "reasoning",
             chunks(|word, _| {
                 format!(

@@ -14,7 +14,7 @@ use crate::{
     calls::Calls,
     config::Config,
     error, hooks,
-    plain::Plain,
+    plain::{Kind, Plain},
     wire::{Answer, Label, Message, Timings, WireUsage, finish_reason},
 };
 
@@ -71,7 +71,7 @@ impl Decoder {
             self.outcome.usage = Some(self.outcome.usage.unwrap_or_default().merge(usage));
         }
         let mut plain = usage.is_none() && answer.timings.is_none();
-        let mut text = None;
+        let mut only = None;
         match answer.choices {
             None if usage.is_none() && answer.timings.is_none() => {
                 // Neither an answer nor an error of the usual shape: an error of another shape, or harmless.
@@ -85,8 +85,8 @@ impl Decoder {
                 if let Some(choice) = choices.0 {
                     plain &= choice.finish_reason.0.is_none();
                     if let Some(delta) = choice.delta {
-                        plain &= delta.is_plain();
-                        text = self.delta(delta, stamp, sink)?;
+                        only = delta.only_text();
+                        self.delta(delta, stamp, sink)?;
                     }
                     if let Some(word) = &choice.finish_reason.0 {
                         self.finish_reason(word, stamp, sink);
@@ -97,8 +97,8 @@ impl Decoder {
         if let Some(usage) = usage {
             sink.event(StreamEvent::Usage(usage), stamp);
         }
-        if plain && let Some(text) = text {
-            self.plain.learn(data, text);
+        if plain && let Some((kind, text)) = only {
+            self.plain.learn(data, kind, text);
         }
         Ok(())
     }
@@ -114,21 +114,12 @@ impl Decoder {
         }
     }
 
-    /// The pieces of one message; returns its text when that is a slice of the frame.
-    fn delta<'a>(
-        &mut self,
-        mut delta: Message<'a>,
-        stamp: Stamp,
-        sink: &mut dyn EventSink,
-    ) -> Result<Option<&'a str>> {
+    /// The pieces of one message.
+    fn delta(&mut self, mut delta: Message<'_>, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
         if let Some(reasoning) = delta.reasoning() {
             sink.event(StreamEvent::Reasoning(reasoning), stamp);
         }
-        let mut slice = None;
         if let Some(text) = delta.content.map(|t| t.0).filter(|t| !t.is_empty()) {
-            if let Cow::Borrowed(text) = text {
-                slice = Some(text);
-            }
             sink.event(StreamEvent::Text(text), stamp);
         }
         // A refusal is what the model says instead of an answer: text to the reader, and an end of its own kind.
@@ -141,7 +132,7 @@ impl Decoder {
                 sink.event(StreamEvent::ToolCall(piece), stamp);
             }
         }
-        Ok(slice)
+        Ok(())
     }
 
     fn finish_reason(&mut self, word: &str, stamp: Stamp, sink: &mut dyn EventSink) {
@@ -163,8 +154,13 @@ impl wire::Decoder for Decoder {
         if frame.event == Some("error") {
             return Err(error::in_answer(&self.config, OP, data, ErrorCode::Stream));
         }
-        if let Some(text) = self.plain.text(data) {
-            sink.event(StreamEvent::Text(Cow::Borrowed(text)), stamp);
+        if let Some((kind, text)) = self.plain.text(data) {
+            let text = Cow::Borrowed(text);
+            let event = match kind {
+                Kind::Text => StreamEvent::Text(text),
+                Kind::Reasoning => StreamEvent::Reasoning(text),
+            };
+            sink.event(event, stamp);
             return Ok(());
         }
         if data.starts_with(DONE) {
@@ -224,7 +220,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
         return Err(error::of_other_shape(config, OP, text, ErrorCode::InvalidResponse)
             .unwrap_or_else(|| error::empty(OP)));
     };
-    let mut message = choice.message.unwrap_or_default();
+    let mut message = choice.message.map(|m| *m).unwrap_or_default();
     let reasoning = message.reasoning().map(Cow::into_owned);
     let refusal = message.refusal.map(|t| t.0).filter(|t| !t.is_empty());
     let mut response = ChatResponse {
@@ -268,7 +264,9 @@ impl Extras {
     fn note(&mut self, answer: &Answer<'_>) {
         set(&mut self.system_fingerprint, &answer.system_fingerprint);
         set(&mut self.service_tier, &answer.service_tier);
-        self.timings = answer.timings.or(self.timings);
+        if let Some(timings) = &answer.timings {
+            self.timings = Some(**timings);
+        }
     }
 
     fn report(&self, report: &mut Hooks<'_>) {

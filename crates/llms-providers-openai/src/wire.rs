@@ -11,6 +11,9 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+use crate::plain::Kind;
+
 /// Text that borrows from the input unless it holds an escape. (`Option<Cow<str>>` alone would always copy.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
@@ -119,7 +122,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) system_fingerprint: Label<'a>,
     #[serde(borrow, default)]
     pub(crate) service_tier: Label<'a>,
-    pub(crate) timings: Option<Timings>,
+    /// Boxed, as few servers send it and every chunk would move it.
+    pub(crate) timings: Option<Box<Timings>>,
     /// Looked into only when it is there.
     pub(crate) error: Option<IgnoredAny>,
 }
@@ -131,9 +135,9 @@ pub(crate) struct Choice<'a> {
     /// In chunks.
     #[serde(borrow)]
     pub(crate) delta: Option<Message<'a>>,
-    /// In whole answers; absent when Azure filtered all of it.
+    /// In whole answers; absent when Azure filtered all of it. Boxed, as every chunk would move it.
     #[serde(borrow)]
-    pub(crate) message: Option<Message<'a>>,
+    pub(crate) message: Option<Box<Message<'a>>>,
     #[serde(borrow, default)]
     pub(crate) finish_reason: Label<'a>,
 }
@@ -156,13 +160,19 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Whether there is nothing in it but text (role and unknown fields aside).
-    pub(crate) fn is_plain(&self) -> bool {
-        let absent = |t: &Option<Text<'_>>| t.as_ref().is_none_or(|t| t.is_empty());
-        absent(&self.reasoning_content)
-            && absent(&self.reasoning)
-            && absent(&self.refusal)
-            && self.tool_calls.as_ref().is_none_or(Vec::is_empty)
+    /// The text or the reasoning, when there is nothing else in the message (role and unknown fields aside) and it is a
+    /// slice of the input.
+    pub(crate) fn only_text(&self) -> Option<(Kind, &'a str)> {
+        if self.tool_calls.as_ref().is_some_and(|c| !c.is_empty()) {
+            return None;
+        }
+        let texts = [&self.content, &self.reasoning_content, &self.reasoning, &self.refusal];
+        let mut said = (0..).zip(texts).filter_map(|(i, t)| Some((i, t.as_ref().filter(|t| !t.is_empty())?)));
+        match (said.next()?, said.next()) {
+            ((0, Text(Cow::Borrowed(text))), None) => Some((Kind::Text, text)),
+            ((1 | 2, Text(Cow::Borrowed(text))), None) => Some((Kind::Reasoning, text)),
+            _ => None,
+        }
     }
 
     /// The reasoning, under whichever of its two names it came: gateways may send both with the same text.

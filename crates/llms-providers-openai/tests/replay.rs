@@ -231,7 +231,9 @@ fn frame() -> impl Strategy<Value = String> {
         1 => Just(String::new()),
         1 => "[\\x00-\\x1f\"\\\\]{1,3}",
     ];
-    (text, 0..9_u8).prop_map(|(text, shape)| {
+    let padding =
+        prop_oneof![3 => "[a-zA-Z0-9]{0,8}", 1 => Just("\",\"x\":\"".to_owned()), 1 => "[ -~]{1,4}"];
+    (text, padding, 0..14_u8).prop_map(|(text, padding, shape)| {
         let escaped = serde_json::to_string(&text).unwrap();
         let raw = format!("\"{text}\"");
         let delta = |content: &str| {
@@ -244,8 +246,11 @@ fn frame() -> impl Strategy<Value = String> {
             0..=4 => delta(&escaped),
             // Not escaped: often no JSON at all, and then not for the shortcut either.
             5 => delta(&raw),
-            6 => format!("{{\"choices\":[{{\"delta\":{{\"reasoning\":{escaped},\"content\":null}}}}]}}"),
-            7 => format!(
+            6..=7 => format!("{{\"choices\":[{{\"delta\":{{\"reasoning\":{escaped},\"content\":null}}}}]}}"),
+            8..=10 => format!(
+                "{{\"choices\":[{{\"delta\":{{\"content\":{escaped}}}}}],\"obfuscation\":\"{padding}\",\"x\":0}}"
+            ),
+            11 => format!(
                 "{{\"choices\":[{{\"delta\":{{\"content\":{escaped}}},\"finish_reason\":\"stop\"}}],\
                  \"usage\":{{\"prompt_tokens\":1}}}}"
             ),
