@@ -18,6 +18,16 @@ pub fn render_markdown(doc: &Document<'_>) -> String {
         out.push_str(&table.markdown());
         out.push('\n');
     }
+    for mut verdicts in words::verdicts(a) {
+        verdicts.table.drop_absent();
+        out.push_str(&format!("### {}\n\n{}\n", escape(&verdicts.title), verdicts.table.markdown()));
+        for remark in &verdicts.remarks {
+            out.push_str(&format!("- {}\n", escape(remark)));
+        }
+    }
+    if let Some(legend) = words::verdict_legend(a) {
+        out.push_str(&format!("{}\n\n", escape(&legend)));
+    }
     let mut section = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
             out.push_str(&format!("### {}\n\n", escape(title)));
@@ -27,13 +37,10 @@ pub fn render_markdown(doc: &Document<'_>) -> String {
             out.push('\n');
         }
     };
-    for (metric, lines) in words::verdicts(a) {
-        section(&metric, &lines);
-    }
     section("Best", &words::winners(a));
     section("Failures", &words::failures(a));
     section("Not measured", &words::not_measured(a));
-    section("Notes", doc.notes);
+    section("Notes", &words::notes(doc));
     section("Validity", &reasons);
     let files: Vec<String> = doc.files.iter().map(|(label, path)| format!("{label}: {path}")).collect();
     section("Files", &files);

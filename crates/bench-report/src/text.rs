@@ -59,13 +59,23 @@ pub fn render_text(doc: &Document<'_>, style: &Style) -> String {
     } else {
         tables(&mut page, doc);
     }
-    for (metric, lines) in words::verdicts(a) {
-        page.section(&metric, &lines);
+    for mut verdicts in words::verdicts(a) {
+        verdicts.table.drop_absent();
+        page.out.push('\n');
+        let table = verdicts.table.text(page.width);
+        page.out.push_str(&table);
+        for remark in &verdicts.remarks {
+            page.bullet(remark);
+        }
+    }
+    if let Some(legend) = words::verdict_legend(a) {
+        page.out.push('\n');
+        page.bullet(&legend);
     }
     page.section("Best", &words::winners(a));
     page.section("Failures", &words::failures(a));
     page.section("Not measured", &words::not_measured(a));
-    page.section("Notes", doc.notes);
+    page.section("Notes", &words::notes(doc));
     let (head, reasons) = words::validity(a);
     page.title("Validity");
     let code = match a.validity.level {

@@ -1,7 +1,5 @@
 //! What text and Markdown say in the same words: headings, verdicts, failures, validity.
 
-use std::collections::BTreeMap;
-
 use llms_core::bench::{
     Analysis, Arrivals, Better, Load, Measured, Origin, PairComparison, TargetAnalysis, Verdict,
     metric::{self, MetricDef},
@@ -156,57 +154,76 @@ fn comparative(m: Option<&MetricDef>) -> (&'static str, &'static str) {
     }
 }
 
-/// One sentence for a pair in a metric.
-pub(crate) fn verdict(pair: &PairComparison) -> String {
-    let def = metric::find(&pair.metric);
-    let title = def.map_or(pair.metric.as_str(), |m| m.title);
+/// Verdicts on one metric of the family.
+pub(crate) struct MetricVerdicts {
+    /// The metric's title.
+    pub(crate) title: String,
+    /// A row per pair: who, ratio with interval, verdict, evidence.
+    pub(crate) table: Table,
+    /// Pairs that cannot be compared, and why.
+    pub(crate) remarks: Vec<String>,
+}
+
+fn verdict_words(pair: &PairComparison, def: Option<&MetricDef>) -> String {
     let (better, worse) = comparative(def);
-    let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
-    let factor = ratio.map_or_else(String::new, |e| format!(": {}", number::with_interval(e, "×")));
-    let evidence = {
-        let mut parts = vec![format!("{} pairs", pair.n_pairs)];
-        if pair.only_a_failed + pair.only_b_failed > 0 {
-            parts.push(format!(
-                "{} failed only on {}, {} only on {}",
-                pair.only_a_failed, pair.a, pair.only_b_failed, pair.b
-            ));
-        }
-        parts.join("; ")
-    };
     match &pair.verdict {
-        Verdict::Better => format!("{} is {better} than {} in {title}{factor} ({evidence})", pair.a, pair.b),
-        Verdict::Worse => format!("{} is {worse} than {} in {title}{factor} ({evidence})", pair.a, pair.b),
-        Verdict::NoDetectableDifference { smallest_detectable } => {
-            let smallest = smallest_detectable.map_or_else(
-                || "its power is unknown".to_owned(),
-                |s| format!("smallest difference this run could see: {}", number::percent(s)),
-            );
-            format!(
-                "{} and {}: no detectable difference in {title}{factor} ({smallest}; {evidence})",
-                pair.a, pair.b
-            )
+        Verdict::Better => better.to_owned(),
+        Verdict::Worse => worse.to_owned(),
+        Verdict::NoDetectableDifference { smallest_detectable: Some(s) } => {
+            format!("none ≥ {}", number::percent(*s))
         }
-        Verdict::NotComparable { reason } => {
-            format!("{} and {} cannot be compared in {title}: {reason}", pair.a, pair.b)
-        }
+        Verdict::NoDetectableDifference { smallest_detectable: None } => "none".to_owned(),
+        Verdict::NotComparable { .. } => "not comparable".to_owned(),
     }
 }
 
 /// Verdicts by metric, in the order of the family.
-pub(crate) fn verdicts(a: &Analysis) -> Vec<(String, Vec<String>)> {
+pub(crate) fn verdicts(a: &Analysis) -> Vec<MetricVerdicts> {
     let Some(c) = &a.comparison else { return Vec::new() };
-    let mut by_metric: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for pair in &c.pairs {
-        let at = c.family.iter().position(|m| *m == pair.metric).unwrap_or(c.family.len());
-        by_metric.entry(at).or_default().push(verdict(pair));
-    }
-    by_metric
-        .into_iter()
-        .map(|(at, lines)| {
-            let name = c.family.get(at).map_or("other", String::as_str);
-            (metric::find(name).map_or(name, |m| m.title).to_owned(), lines)
-        })
+    c.family
+        .iter()
+        .filter_map(|name| metric_verdicts(name, c.pairs.iter().filter(|p| p.metric == *name)))
         .collect()
+}
+
+fn metric_verdicts<'p>(
+    name: &str,
+    pairs: impl Iterator<Item = &'p PairComparison>,
+) -> Option<MetricVerdicts> {
+    let def = metric::find(name);
+    let title = def.map_or(name, |m| m.title).to_owned();
+    let mut table = Table::new([title.as_str(), "ratio", "verdict", "pairs"]);
+    let (mut any, mut remarks) = (false, Vec::new());
+    for pair in pairs {
+        any = true;
+        let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
+        let one_sided = pair.only_a_failed + pair.only_b_failed;
+        table.row([
+            format!("{} vs {}", pair.a, pair.b),
+            ratio.map_or_else(|| ABSENT.to_owned(), |e| number::with_interval(e, "×")),
+            verdict_words(pair, def),
+            if one_sided == 0 {
+                pair.n_pairs.to_string()
+            } else {
+                format!("{} ({}:{})", pair.n_pairs, pair.only_a_failed, pair.only_b_failed)
+            },
+        ]);
+        if let Verdict::NotComparable { reason } = &pair.verdict {
+            remarks.push(format!("{} and {}: {reason}", pair.a, pair.b));
+        }
+    }
+    any.then_some(MetricVerdicts { title, table, remarks })
+}
+
+/// How the verdict tables are to be read.
+pub(crate) fn verdict_legend(a: &Analysis) -> Option<String> {
+    let c = a.comparison.as_ref()?;
+    Some(format!(
+        "ratio: first over second, same prompt in the same block. Verdicts hold over all {} tests together (Holm). “none ≥ x %”: no detectable \
+         difference; x is the smallest difference this run could see. pairs: blocks in which both succeeded (only the first : only the second \
+         failed)",
+        c.family_size
+    ))
 }
 
 /// Who wins in which category, ties said as ties.
@@ -225,7 +242,7 @@ pub(crate) fn winners(a: &Analysis) -> Vec<String> {
                         .map_or_else(String::new, |v| format!(", {}", number::plain(Some(v), &w.unit)));
                     format!("{title}: {one}{value}{note}")
                 }
-                several => format!("{title}: {} cannot be told apart{note}", several.join(", ")),
+                several => format!("{title}: {} cannot be told apart", several.join(", ")),
             }
         })
         .collect()
@@ -309,8 +326,11 @@ pub(crate) fn not_measured(a: &Analysis) -> Vec<String> {
             if let Some(m) = quantile(t, name, p)
                 && let Some(reason) = m.reason()
             {
-                let title = metric::find(name).map_or(name, |d| d.title);
-                add(format!("{}: {title} p{}: {reason}", target_label(t), p * 100.0));
+                // Said once for all targets when it is.
+                if !a.not_measured.iter().any(|line| line.contains(reason)) {
+                    let title = metric::find(name).map_or(name, |d| d.title);
+                    add(format!("{}: {title} p{}: {reason}", target_label(t), p * 100.0));
+                }
             }
         }
         if let Some(reason) = t.cost.reason() {

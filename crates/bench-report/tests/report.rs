@@ -205,14 +205,16 @@ target                 E2E p99  TPOT p50  req/s  tok/s          errors
 anthropic (simulated)   675 ms   18.8 ms   18.2    291  0 % [0, 0.950]
 openai (simulated)      900 ms   25.0 ms   18.2    291  0 % [0, 0.950]
 
-TTFT
-  anthropic is faster than openai in TTFT: 0.752× [0.731, 0.774] (391 pairs; 3
-    failed only on anthropic, 6 only on openai)
+TTFT                                 ratio  verdict      pairs
+anthropic vs openai  0.752× [0.731, 0.774]   faster  391 (3:6)
 
-E2E latency
-  anthropic and openai: no detectable difference in E2E latency: 0.752× [0.731,
-    0.774] (smallest difference this run could see: 4.1 %; 391 pairs; 3 failed
-    only on anthropic, 6 only on openai)
+E2E latency                          ratio       verdict      pairs
+anthropic vs openai  0.752× [0.731, 0.774]  none ≥ 4.1 %  391 (3:6)
+
+  ratio: first over second, same prompt in the same block. Verdicts hold over
+    all 2 tests together (Holm). “none ≥ x %”: no detectable difference; x is
+    the smallest difference this run could see. pairs: blocks in which both
+    succeeded (only the first : only the second failed)
 
 Best
   fastest: anthropic, openai cannot be told apart

@@ -22,13 +22,15 @@ pub(crate) type Files = Vec<(String, String)>;
 
 /// The analyzer with the price file given, else the bundled prices.
 pub(crate) fn analyzer(prices: Option<&Path>) -> Result<Analyzer, Failure> {
-    let analyzer = Analyzer::new();
-    let Some(path) = prices else { return Ok(analyzer) };
+    let simulated = PriceTable::parse(&crate::simulated::prices().to_string())
+        .map_err(|e| Failure::run(format!("simulated prices: {e}")))?;
+    let bundled = Prices::default().with(simulated);
+    let Some(path) = prices else { return Ok(Analyzer::new().with_prices(bundled)) };
     let text = fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("--prices: cannot read {}: {e}", path.display())))?;
     let table =
         PriceTable::parse(&text).map_err(|e| Failure::usage(format!("--prices: {}: {e}", path.display())))?;
-    Ok(analyzer.with_prices(Prices::default().with(table)))
+    Ok(Analyzer::new().with_prices(bundled.with(table)))
 }
 
 /// Columns of the terminal, 80 elsewhere.

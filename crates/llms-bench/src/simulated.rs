@@ -26,8 +26,23 @@ const USERS: u32 = 64;
 const TOKENS: u32 = 16;
 /// Seed of the simulated vendors unless `--seed` is given.
 const SEED: u64 = 1;
-/// What simulated vendors call their model; priced by nobody.
+/// When a simulated gateway gives up on an answer; short, as the comparison may take half a minute in all.
+const GATEWAY_GIVES_UP_MS: f64 = 2_000.0;
+/// What simulated vendors call their model.
 const MODEL: &str = "simulated";
+
+/// What the simulated vendors would cost, in the form of a price file.
+pub fn prices() -> serde_json::Value {
+    let models: Vec<_> = Protocol::ALL
+        .into_iter()
+        .filter_map(|protocol| {
+            let p = protocol.preset().profile().prices?;
+            let (input, output) = (p.input_usd_per_mtok.to_string(), p.output_usd_per_mtok.to_string());
+            Some(serde_json::json!({ "provider": protocol.as_str(), "model": MODEL, "input": input, "output": output }))
+        })
+        .collect();
+    serde_json::json!({ "schema": 1, "source": "simulated prices", "date": "2026-11-22", "models": models })
+}
 
 /// What the simulated vendors are asked.
 pub fn default_scenario() -> Scenario {
@@ -63,6 +78,9 @@ impl Simulation {
             // The look-alike presets with their faults, at the length of a short answer.
             let mut profile = protocol.preset().profile().with_seed(seed.unwrap_or(SEED));
             profile.output_tokens = Dist::constant(f64::from(TOKENS));
+            for fault in &mut profile.faults {
+                fault.pause_ms = Some(GATEWAY_GIVES_UP_MS);
+            }
             config = config.with_profile(protocol, profile);
         }
         config.truth_file = truth_log.map(Path::to_owned);
@@ -92,7 +110,7 @@ impl Simulation {
             let model = registry.create(&config, &build).await?;
             targets.push(Target {
                 info: TargetInfo {
-                    name: format!("{protocol} (simulated)"),
+                    name: format!("sim-{protocol}"),
                     model: model.info().clone(),
                     simulated: true,
                     transport: Some(transport.info()),
