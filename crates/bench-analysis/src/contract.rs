@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use llms_core::bench::{
-    Analysis, BenchmarkResult, CostAnalysis, LatencyMetrics, Load, PerformanceAnalyzer, RunManifest, RunResult,
-    Summarizer, TargetAnalysis, TokenUsage,
+    Analysis, BenchmarkResult, CostAnalysis, LatencyMetrics, Load, PerformanceAnalyzer, RunManifest,
+    RunResult, Summarizer, TargetAnalysis, TokenUsage,
 };
 use llms_core::error::Result;
 

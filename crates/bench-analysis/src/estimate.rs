@@ -13,7 +13,7 @@ use crate::stats::summary::midranks;
 pub const LEVELS: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 
 /// Resamples of a studentised bootstrap.
-const RESAMPLES: usize = 1999;
+const RESAMPLES: usize = 999;
 /// Above this many values the t interval is as good as a bootstrap, whatever the skew of latencies.
 const BOOTSTRAP_UP_TO: usize = 1000;
 /// Lags looked at, and the level, when values are checked for dependence.

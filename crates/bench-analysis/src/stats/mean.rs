@@ -55,14 +55,21 @@ pub fn studentized_bootstrap(
 ) -> Result<MeanEstimate, StatsError> {
     check_finite(x)?;
     check_at_least("a studentised bootstrap", x, 5)?;
+    if x.iter().all(|v| *v == x[0]) {
+        return bootstrap_t_limits(x, Vec::new(), confidence);
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let n = x.len();
-    let mut draw = vec![0.0; n];
+    let n = u32::try_from(x.len()).map_err(|_| StatsError::OutOfRange {
+        what: "number of values",
+        range: "small enough to resample",
+        got: x.len() as f64,
+    })?;
+    let mut draw = vec![0.0; x.len()];
     let mut t_star = Vec::with_capacity(resamples);
     let centre = mean(x);
     for _ in 0..resamples {
         for slot in &mut draw {
-            *slot = x[rng.random_range(0..n)];
+            *slot = x[rng.random_range(0..n) as usize];
         }
         t_star.extend(studentized(&draw, centre));
     }

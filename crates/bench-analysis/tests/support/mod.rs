@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llms_core::bench::{
-    BuildInfo, ChunkStamp, EnvironmentInfo, Hashes, RecordOutcome, RequestRecord, RunManifest, RunPhase,
-    RunResult, Scenario, TargetInfo, TokenCounts, Window,
+    BuildInfo, ChunkStamp, EnvironmentInfo, Estimate, Hashes, Measured, RecordOutcome, RequestRecord,
+    RunManifest, RunPhase, RunResult, Scenario, TargetInfo, TokenCounts, Window,
 };
 use llms_core::chat::FinishReason;
 use llms_core::error::{Error, ErrorCode};
@@ -119,5 +119,48 @@ pub(crate) fn run(targets: &[&str], records: Vec<RequestRecord>) -> RunResult {
             facts: BTreeMap::new(),
         },
         records,
+    }
+}
+
+/// Runs `f` for every seed on all processors; results in the order of the seeds.
+pub(crate) fn each_seed<T: Send>(
+    seeds: std::ops::RangeInclusive<u64>,
+    f: impl Fn(u64) -> T + Sync,
+) -> Vec<T> {
+    let seeds: Vec<u64> = seeds.collect();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = seeds.len().div_ceil(workers);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = seeds
+            .chunks(share)
+            .map(|part| scope.spawn(|| part.iter().map(|s| f(*s)).collect::<Vec<T>>()))
+            .collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    })
+}
+
+/// Intervals given, and those of them that hold the truth.
+#[derive(Default)]
+pub(crate) struct Coverage {
+    hits: u64,
+    given: u64,
+}
+
+impl Coverage {
+    pub(crate) fn add(&mut self, estimate: &Measured<Estimate>, truth: f64) {
+        // one run in a hundred looks dependent by chance; its p99 is then shown without an interval
+        let e = estimate.value().unwrap();
+        let (Some(low), Some(high)) = (e.low, e.high) else { return };
+        self.given += 1;
+        self.hits += u64::from(low.as_f64().unwrap() <= truth && truth <= high.as_f64().unwrap());
+    }
+
+    /// The share of intervals that hold the truth lies within `from` to `to` per cent, and few were withheld.
+    #[track_caller]
+    pub(crate) fn check(&self, what: &str, asked: u64, from: f64, to: f64) {
+        let percent = 100.0 * self.hits as f64 / self.given as f64;
+        println!("{what}: {percent:.1} % of {} intervals, {} withheld", self.given, asked - self.given);
+        assert!(from <= percent && percent <= to, "{what}: {percent:.1} %, expected {from} to {to}");
+        assert!(asked - self.given <= asked / 20, "{what}: {} of {asked} withheld", asked - self.given);
     }
 }
