@@ -274,15 +274,20 @@ pub(crate) fn failures(a: &Analysis) -> Vec<String> {
                 t.censored
             ));
         }
-        if t.resent > 0 {
-            lines.push(format!(
-                "{}: {} requests were sent again because the reused connection had died silently",
-                target_label(t),
-                t.resent
-            ));
-        }
     }
     lines
+}
+
+/// What is worth knowing and no failure.
+pub(crate) fn notes(doc: &Document<'_>) -> Vec<String> {
+    let resent = doc.analysis.targets.iter().filter(|t| t.resent > 0).map(|t| {
+        format!(
+            "{}: {} requests were sent again because the server had closed the kept-alive connection",
+            target_label(t),
+            t.resent
+        )
+    });
+    resent.chain(doc.notes.iter().cloned()).collect()
 }
 
 /// Validity in one line, and its reasons.

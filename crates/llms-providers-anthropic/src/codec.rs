@@ -111,7 +111,8 @@ impl wire::Codec for Codec {
 
 /// A model that speaks Messages over `transport`.
 pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
-    HttpModel::new(Codec::new(config), transport)
+    let timeout = config.timeout();
+    HttpModel::new(Codec::new(config), transport).with_timeout(timeout)
 }
 
 /// Builds models of this provider for a [`Registry`].

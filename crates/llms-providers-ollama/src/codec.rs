@@ -121,7 +121,8 @@ fn same_model(a: &str, b: &str) -> bool {
 
 /// A model that speaks `/api/chat` over `transport`.
 pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
-    HttpModel::new(Codec::new(config), transport)
+    let timeout = config.timeout();
+    HttpModel::new(Codec::new(config), transport).with_timeout(timeout)
 }
 
 /// Builds models of this provider for a [`Registry`].
