@@ -1,6 +1,6 @@
 //! Synthetic runs: records with chosen stamps, seeded log-normal latencies, failures where wanted.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)] // each test binary uses its part
 
 use std::collections::BTreeMap;
 use std::time::Duration;
