@@ -103,9 +103,12 @@ fn judge(probed: Result<i32>, at_aws: bool) -> Result<(&'static str, String), (H
         ErrorCode::InvalidRequest if error.message().contains("support counting tokens") => {
             Ok(("model", "not checked: it cannot count tokens, and nothing else is free".to_owned()))
         }
-        ErrorCode::NotFound if !at_aws => Ok(("count_tokens", "not offered by this server".to_owned())),
         ErrorCode::ModelNotAvailable | ErrorCode::Authorization | ErrorCode::RateLimit => {
             Err((HealthState::Degraded, error))
+        }
+        // It answers; not every server that speaks Converse counts tokens.
+        _ if !at_aws && error.status() == Some(404) => {
+            Ok(("count_tokens", "not offered by this server".to_owned()))
         }
         _ => Err((HealthState::Unhealthy, error)),
     }

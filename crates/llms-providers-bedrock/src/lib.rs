@@ -1,4 +1,5 @@
-//! Amazon Bedrock, Converse and ConverseStream, through the AWS SDK with any [`Transport`] as its HTTP client, so
+//! Amazon Bedrock, Converse and ConverseStream, through the AWS SDK with any
+//! [`Transport`](llms_core::wire::Transport) as its HTTP client, so
 //! that the same stopwatch stamps it as every other provider.
 //!
 //! ```text

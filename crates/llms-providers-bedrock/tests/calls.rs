@@ -401,6 +401,8 @@ fn health_is_judged_by_a_count_that_costs_nothing() {
     let unsupported = "The provided model doesn't support counting tokens.";
     health(refusal(400, "ValidationException", unsupported), H::Healthy, "not checked");
     health(Answer::new(404, "not found"), H::Healthy, "not offered");
+    health(refusal(404, "ValidationException", "no such path"), H::Healthy, "not offered");
+    health(refusal(404, "ResourceNotFoundException", "no such model"), H::Degraded, "no such model");
     health(refusal(403, "AccessDeniedException", "no right"), H::Degraded, "no right");
     health(
         refusal(400, "ValidationException", "The provided model identifier is invalid."),
