@@ -44,36 +44,50 @@ pub(crate) fn digits(x: f64) -> String {
     if significant > 3 && decimals > 0 { format!("{x:.*}", decimals - 1) } else { text }
 }
 
-fn bounded(b: Bounded, unit: Unit) -> String {
+/// The digits alone for a finite number, with a unit of its own for what is only bounded.
+fn bounded(b: Bounded, shown_in: Unit, unit: &str) -> String {
     match (b.value, b.bound) {
-        (Some(v), _) => digits(v * unit.factor),
-        (None, Some(Bound::Above(limit))) => format!("> {}", digits(limit * unit.factor)),
+        (Some(v), _) => digits(v * shown_in.factor),
+        (None, Some(Bound::Above(limit))) => above(limit, unit),
         (None, None) => ABSENT.to_owned(),
     }
 }
 
-fn representative(b: Bounded) -> f64 {
-    match (b.value, b.bound) {
-        (Some(v), _) => v,
-        (None, Some(Bound::Above(limit))) => limit,
-        (None, None) => 0.0,
-    }
+fn above(limit: f64, unit: &str) -> String {
+    let u = unit_for(unit, limit);
+    format!("> {}{}", idle_zeros_cut(&digits(limit * u.factor)), u.suffix)
+}
+
+fn idle_zeros_cut(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 /// `151 ms`.
 pub(crate) fn value(e: &Estimate, unit: &str) -> String {
-    let u = unit_for(unit, representative(e.value));
-    format!("{}{}", bounded(e.value, u), u.suffix)
+    let u = unit_for(unit, e.value.value.unwrap_or(0.0));
+    let suffix = if e.value.value.is_some() { u.suffix } else { "" };
+    format!("{}{suffix}", bounded(e.value, u, unit))
 }
 
 /// `151 ms [149, 154]`; without the brackets when there is no interval.
 pub(crate) fn with_interval(e: &Estimate, unit: &str) -> String {
-    let u = unit_for(unit, representative(e.value));
+    let anchor = e.value.value.or(e.low.and_then(|l| l.value)).unwrap_or(0.0);
+    let u = unit_for(unit, anchor);
+    let text = value(e, unit);
     match (e.low, e.high) {
-        (None, None) => format!("{}{}", bounded(e.value, u), u.suffix),
+        (None, None) => text,
+        // Nothing but "more than the limit" is known.
+        (Some(low), Some(high))
+            if [e.value, low, high].iter().all(|b| b.value.is_none() && b.bound.is_some()) =>
+        {
+            text
+        }
         (low, high) => {
-            let side = |b: Option<Bounded>| b.map_or_else(|| ABSENT.to_owned(), |b| bounded(b, u));
-            format!("{}{} [{}, {}]", bounded(e.value, u), u.suffix, side(low), side(high))
+            let side = |b: Option<Bounded>| b.map_or_else(|| ABSENT.to_owned(), |b| bounded(b, u, unit));
+            // A value that is only bounded brings no unit for the finite end of its interval.
+            let low_suffix =
+                if e.value.value.is_none() && low.is_some_and(|l| l.value.is_some()) { u.suffix } else { "" };
+            format!("{text} [{}{low_suffix}, {}]", side(low), side(high))
         }
     }
 }
@@ -102,8 +116,7 @@ pub(crate) fn plain(x: Option<f64>, unit: &str) -> String {
 /// A share as per cent: `4 %`.
 pub(crate) fn percent(x: f64) -> String {
     let text = digits(x * 100.0);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} %")
+    format!("{} %", idle_zeros_cut(&text))
 }
 
 #[cfg(test)]
@@ -139,9 +152,12 @@ mod tests {
             method: String::new(),
             note: None,
         };
-        assert_eq!(with_interval(&e, "s"), "200 ms [190, > 30000]");
+        assert_eq!(with_interval(&e, "s"), "200 ms [190, > 30 s]");
         e.value = Bounded::above(30.0);
-        assert_eq!(value(&e, "s"), "> 30.0 s");
+        assert_eq!(value(&e, "s"), "> 30 s");
+        assert_eq!(with_interval(&e, "s"), "> 30 s [190 ms, > 30 s]");
+        e.low = Some(Bounded::above(30.0));
+        assert_eq!(with_interval(&e, "s"), "> 30 s");
         assert_eq!(measured(Some(&Measured::absent("n too small")), "s"), "–");
     }
 }

@@ -112,7 +112,7 @@ fn single_target(page: &mut Page, t: &TargetAnalysis, origin: Origin) {
         let Some(m) = t.metrics.get(name).filter(|m| m.n + m.n_failed > 0) else { return };
         let mut parts = vec![format!("mean {}", number::measured_interval(Some(&m.mean), &m.unit))];
         for (p, title) in [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")] {
-            if let Some(q) = m.quantile(p) {
+            if let Some(q) = m.quantile(p).filter(|q| q.all.value().is_some()) {
                 parts.push(format!("{title} {}", number::measured_interval(Some(&q.all), &m.unit)));
             }
         }

@@ -272,7 +272,7 @@ fn a_failed_target_says_why_and_what_to_do() {
     }];
     let a = analysis(&m, vec![target("a", 1.0), broken]);
     let page = text(&m, &a, 80);
-    assert!(page.contains("> 60.0 s"), "{page}");
+    assert!(page.contains("> 60 s"), "{page}");
     assert!(
         page.contains("b (simulated): 400 × rate_limit, HTTP 429: “slow | down”. Lower the load."),
         "{page}"
