@@ -55,7 +55,8 @@ impl DirectBody {
             socket: Some(socket),
             home,
             decoder: BodyDecoder::new(framing),
-            rest,
+            // A long stream does not hold on to the buffer of its head.
+            rest: if rest.is_empty() { Vec::new() } else { rest },
             head,
             counters: BodyCounters::default(),
             counted: None,
