@@ -30,6 +30,16 @@ use crate::{
 
 /// Runs scenarios on targets. Immutable and cheap to clone: one runner serves any number of runs at once.
 ///
+/// What a run does that its scenario does not spell out:
+/// - all targets are warmed up at the same time, each by as many requests at once as the load allows;
+/// - blocks of one prompt × all available targets are never cut by the plan, only by the end of a timed closed loop
+///   or by an interruption;
+/// - in a closed loop a user whose request failed is ready again no sooner than 10 ms after it was scheduled;
+/// - [`Order::Sequential`](llms_core::bench::Order::Sequential) gives each target the whole duration, drains, and
+///   goes on with the next; the window spans all of them;
+/// - requests that the end of the drain or an interruption finds in flight or waiting for the cap are censored;
+///   their `end` is that moment.
+///
 /// The clock is that of the context given to [`run`](BenchmarkRunner::run). On a simulated clock with all seeds
 /// given, a run repeats bit for bit, ids included. On a real clock it needs a tokio runtime with I/O and time
 /// enabled.
