@@ -1,6 +1,6 @@
 //! HTTP/1.1 as a pure state machine: bytes in; head, payload and state out. No I/O, no clock.
 //!
-//! [`request`] writes a request head; [`HeadParser`] reads the head of an answer and decides its [`Framing`];
+//! [`write_request_head`] writes a request head; [`HeadParser`] reads the head of an answer and decides its [`Framing`];
 //! [`BodyDecoder`] takes the transfer coding off in place, in the caller's buffer. Any split of the bytes gives
 //! the same result. The `direct` transport feeds it from a stamped socket, tests and benches from memory.
 //!
