@@ -194,6 +194,7 @@ impl Engine {
                 Decision::Serve(..) => fault.map(|rule| rule.kind),
             },
         };
+        self.log.begin();
         let ticket = Ticket {
             record: Some(record),
             log: self.log.clone(),
@@ -260,7 +261,7 @@ impl Ticket {
         if let Some(permit) = self.permit.take() {
             permit.free(free_at);
         }
-        self.log(outcome);
+        self.log(outcome, self.clock.now());
     }
 
     /// The outcome of a plan sent to its end.
@@ -271,17 +272,22 @@ impl Ticket {
         }
     }
 
-    fn log(&mut self, outcome: TruthOutcome) {
+    fn log(&mut self, outcome: TruthOutcome, end: Timestamp) {
         if let Some(mut record) = self.record.take() {
-            record.outcome = outcome;
-            record.end_ns = self.clock.now();
-            self.log.push(record);
+            (record.outcome, record.end_ns) = (outcome, end);
+            self.log.end(record);
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.log(TruthOutcome::Abandoned);
+        if self.record.is_some() {
+            let now = self.clock.now();
+            if let Some(permit) = self.permit.take() {
+                permit.free(now);
+            }
+            self.log(TruthOutcome::Abandoned, now);
+        }
     }
 }

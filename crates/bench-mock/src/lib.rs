@@ -18,7 +18,7 @@ mod gate;
 mod model;
 mod plan;
 mod profile;
-// pub mod server;
+pub mod server;
 mod tools;
 mod truth;
 mod words;

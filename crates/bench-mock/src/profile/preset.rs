@@ -96,7 +96,7 @@ fn prices(label: &str, input_cents: i64, output_cents: i64) -> Option<SimulatedP
 
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use llms_core::time::Timestamp;
@@ -103,6 +104,8 @@ pub enum TruthOutcome {
 struct Kept {
     records: VecDeque<TruthRecord>,
     capacity: usize,
+    /// Requests taken in that have no record yet.
+    open: u64,
     total: u64,
     /// Records that fell out of memory.
     forgotten: u64,
@@ -114,7 +117,7 @@ struct Kept {
 /// A bounded log of [`TruthRecord`]s, shared by cloning. Records stand in the order in which answers ended.
 #[derive(Clone, Debug)]
 pub struct TruthLog {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<(Mutex<Kept>, Condvar)>,
 }
 
 impl Default for TruthLog {
@@ -129,7 +132,7 @@ impl TruthLog {
 
     /// A log that keeps the latest `capacity` records in memory; 0 keeps none.
     pub fn new(capacity: usize) -> Self {
-        Self { kept: Arc::new(Mutex::new(Kept { capacity, ..Kept::default() })) }
+        Self { kept: Arc::new((Mutex::new(Kept { capacity, ..Kept::default() }), Condvar::new())) }
     }
 
     /// Also writes each record as a line of JSON to `path`, which is created anew. A thread does the writing;
@@ -143,10 +146,34 @@ impl TruthLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, record: TruthRecord) {
+    /// A request was taken in; its record follows.
+    pub(crate) fn begin(&self) {
+        self.lock().open += 1;
+    }
+
+    /// The record of a request taken in.
+    pub(crate) fn end(&self, record: TruthRecord) {
+        self.push(record);
+        self.lock().open -= 1;
+        self.kept.1.notify_all();
+    }
+
+    /// Requests taken in that have no record yet.
+    pub fn open(&self) -> u64 {
+        self.lock().open
+    }
+
+    /// Waits until every request taken in has its record, at most so long; whether that is so. A client may have
+    /// the last byte of an answer some microseconds before the server has logged it.
+    pub fn settle(&self, limit: Duration) -> bool {
+        let kept = self.kept.1.wait_timeout_while(self.lock(), limit, |kept| kept.open > 0);
+        kept.unwrap_or_else(PoisonError::into_inner).0.open == 0
+    }
+
+    fn push(&self, record: TruthRecord) {
         let mut kept = self.lock();
         kept.total += 1;
         if let Some(file) = &kept.file

@@ -1,6 +1,9 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub(crate) mod raw;
+pub(crate) mod said;
+
 use std::{sync::Arc, time::Duration};
 
 use bench_mock::{Dist, MockModel, Profile};

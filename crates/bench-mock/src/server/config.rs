@@ -1,0 +1,286 @@
+//! What a server is started with, and the engines behind its names.
+
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
+
+use llms_core::config::ConfigErrors;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    engine::{Engine, ProfileHandle},
+    profile::{Preset, Profile},
+    truth::TruthLog,
+};
+
+/// A wire protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Chat completions.
+    OpenAi,
+    /// Messages.
+    Anthropic,
+    /// Converse and ConverseStream.
+    Bedrock,
+    /// `/api/chat`.
+    Ollama,
+}
+
+impl Protocol {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Bedrock, Self::Ollama];
+
+    /// The name, which is also the provider's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Bedrock => "bedrock",
+            Self::Ollama => "ollama",
+        }
+    }
+
+    /// What a base URL of this protocol ends in.
+    pub fn base_path(self) -> &'static str {
+        if self == Self::OpenAi { "/v1" } else { "" }
+    }
+
+    /// The preset that answers unless told otherwise.
+    pub fn preset(self) -> Preset {
+        match self {
+            Self::OpenAi => Preset::OpenAi,
+            Self::Anthropic => Preset::Anthropic,
+            Self::Bedrock => Preset::Bedrock,
+            Self::Ollama => Preset::Ollama,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = ConfigErrors;
+
+    fn from_str(text: &str) -> Result<Self, ConfigErrors> {
+        Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| {
+            let mut errors = ConfigErrors::default();
+            errors.push("protocol", "expected one of openai, anthropic, bedrock, ollama", text);
+            errors
+        })
+    }
+}
+
+/// What a server is started with. [`ServerConfig::start`] starts it.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address and port; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Leave to listen on another address than loopback.
+    pub allow_remote: bool,
+    /// What answers each protocol; the protocol's preset, without faults and memory simulation, where absent.
+    pub profiles: BTreeMap<Protocol, Profile>,
+    /// What answers models of these names, whatever the protocol.
+    pub models: BTreeMap<String, Profile>,
+    /// Refuse models that are not in `models`, as not found.
+    pub only_listed_models: bool,
+    /// The one key that is accepted; any or none when `None`. Bedrock's signatures are not checked.
+    pub api_key: Option<SecretString>,
+    /// Truth records kept in memory, the latest; 0 keeps none.
+    pub truth_capacity: usize,
+    /// Where each truth record is written as a line of JSON.
+    pub truth_file: Option<PathBuf>,
+    /// Connections at a time; more are closed at once.
+    pub max_connections: usize,
+    /// Threads that serve; one keeps up with tens of thousands of chunks a second.
+    pub threads: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            allow_remote: false,
+            profiles: BTreeMap::new(),
+            models: BTreeMap::new(),
+            only_listed_models: false,
+            api_key: None,
+            truth_capacity: TruthLog::CAPACITY,
+            truth_file: None,
+            max_connections: 16_384,
+            threads: 1,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// What answers `protocol` as things stand.
+    pub fn profile(&self, protocol: Protocol) -> Profile {
+        self.profiles.get(&protocol).cloned().unwrap_or_else(|| protocol.preset().profile().quiet())
+    }
+
+    /// Sets what answers a protocol.
+    pub fn with_profile(mut self, protocol: Protocol, profile: Profile) -> Self {
+        self.profiles.insert(protocol, profile);
+        self
+    }
+
+    /// Sets what answers a model's name.
+    pub fn with_model(mut self, name: impl Into<String>, profile: Profile) -> Self {
+        self.models.insert(name.into(), profile);
+        self
+    }
+
+    /// Changes what answers each protocol: seed, scale, length for all at once.
+    pub fn map_profiles(mut self, change: impl Fn(Profile) -> Profile) -> Self {
+        for protocol in Protocol::ALL {
+            let changed = change(self.profile(protocol));
+            self.profiles.insert(protocol, changed);
+        }
+        for profile in self.models.values_mut() {
+            *profile = change(profile.clone());
+        }
+        self
+    }
+
+    /// Adds profiles from a file: JSON, or TOML by way of it. Tables `openai`, `anthropic`, `bedrock`, `ollama`
+    /// and `models.<name>`, each as [`Profile::from_value`] reads it; a protocol's table without `preset` begins
+    /// from what answers it now.
+    ///
+    /// # Errors
+    /// Every field that is wrong, under its table's name.
+    pub fn merge_profiles(mut self, file: Value) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let Value::Object(tables) = file else {
+            errors.push("profiles", "expected a table", "something else");
+            return Err(errors);
+        };
+        for (name, table) in tables {
+            if name == "models" {
+                for (model, table) in table.as_object().into_iter().flatten() {
+                    match Profile::from_value(table.clone()) {
+                        Ok(profile) => _ = self.models.insert(model.clone(), profile),
+                        Err(e) => errors.nest(&format!("models.{model}"), Err(e)),
+                    }
+                }
+                continue;
+            }
+            let Ok(protocol) = name.parse::<Protocol>() else {
+                let known = "expected a table openai, anthropic, bedrock, ollama or models";
+                errors.push(name, known, "an unknown one");
+                continue;
+            };
+            match Profile::from_value(over(&self.profile(protocol), table)) {
+                Ok(profile) => _ = self.profiles.insert(protocol, profile),
+                Err(e) => errors.nest(&name, Err(e)),
+            }
+        }
+        errors.into_result().map(|()| self)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        for (protocol, profile) in &self.profiles {
+            errors.nest(protocol.as_str(), profile.validate());
+        }
+        for (name, profile) in &self.models {
+            errors.nest(&format!("models.{name}"), profile.validate());
+        }
+        errors.check(
+            self.allow_remote || self.bind.ip().is_loopback(),
+            "bind",
+            "expected a loopback address such as 127.0.0.1, or leave to be reached from elsewhere",
+            self.bind,
+        );
+        errors.check(self.threads > 0, "threads", "expected a number ≥ 1", self.threads);
+        errors.check(self.max_connections > 0, "max_connections", "expected a number ≥ 1", "0");
+        errors.into_result()
+    }
+}
+
+/// The fields of `table` over those of `base`, unless it names a preset to begin from.
+fn over(base: &Profile, table: Value) -> Value {
+    let Value::Object(fields) = table else { return table };
+    if fields.contains_key("preset") {
+        return fields.into();
+    }
+    let mut merged = serde_json::to_value(base).unwrap_or_default();
+    if let Value::Object(merged) = &mut merged {
+        merged.extend(fields);
+    }
+    merged
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// An address or a file could not be opened; says which, and what to do.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl From<io::Error> for StartError {
+    fn from(e: io::Error) -> Self {
+        Self::Io(format!("cannot start the server: {e}"))
+    }
+}
+
+/// The engine of each name.
+pub(super) struct Engines {
+    protocols: BTreeMap<Protocol, Arc<Engine>>,
+    models: BTreeMap<String, Arc<Engine>>,
+    only_listed: bool,
+}
+
+impl Engines {
+    pub(super) fn new(config: &ServerConfig, log: &TruthLog) -> Result<Self, ConfigErrors> {
+        let engine =
+            |profile| ProfileHandle::new(profile).map(|handle| Arc::new(Engine::new(handle, log.clone())));
+        let mut protocols = BTreeMap::new();
+        for protocol in Protocol::ALL {
+            protocols.insert(protocol, engine(config.profile(protocol))?);
+        }
+        let mut models = BTreeMap::new();
+        if !config.only_listed_models {
+            for preset in Preset::ALL {
+                models.insert(format!("mock-{preset}"), engine(preset.profile().quiet())?);
+            }
+            for (name, preset) in [("mock-fast", Preset::VeryFast), ("mock-slow", Preset::VerySlow)] {
+                models.insert(name.to_owned(), models[&format!("mock-{preset}")].clone());
+            }
+        }
+        for (name, profile) in &config.models {
+            models.insert(name.clone(), engine(profile.clone())?);
+        }
+        Ok(Self { protocols, models, only_listed: config.only_listed_models })
+    }
+
+    /// What answers a model; `None`: there is no such model.
+    pub(super) fn find(&self, protocol: Protocol, model: &str) -> Option<&Arc<Engine>> {
+        if model == "mock-missing" {
+            return None;
+        }
+        // Ollama's names may carry a tag.
+        let bare = model.strip_suffix(":latest").unwrap_or(model);
+        let listed = self.models.get(model).or_else(|| self.models.get(bare));
+        listed.or_else(|| (!self.only_listed).then(|| &self.protocols[&protocol]))
+    }
+
+    /// Names for listings: those configured and built in.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
+    pub(super) fn handles(&self) -> Vec<(String, ProfileHandle)> {
+        let protocols = self.protocols.iter().map(|(p, e)| (p.as_str().to_owned(), e));
+        let models = self.models.iter().map(|(name, e)| (name.clone(), e));
+        protocols.chain(models).map(|(name, e)| (name, e.handle().clone())).collect()
+    }
+}

@@ -1,0 +1,249 @@
+//! The simulated vendors as a server: OpenAI, Anthropic, Bedrock and Ollama on one port, for anybody's client.
+//!
+//! It runs on a thread of its own, so that it never waits for the client's tasks. Every write is due at an
+//! absolute instant counted from the start of service, is woken by a kernel timer, is one system call, and is
+//! stamped on both sides of it; the truth log holds target and stamps.
+//!
+//! Which profile answers: that of the model's name if there is one ([`ServerConfig::models`], then the built-in
+//! names `mock-<preset>`, `mock-fast`, `mock-slow`), else that of the protocol. `mock-missing` never exists.
+//!
+//! Paths, below the base URL of each protocol ([`Server::base_url`]):
+//!
+//! | protocol | paths |
+//! | --- | --- |
+//! | OpenAI | `/v1/chat/completions`, `/openai/deployments/{name}/chat/completions`, `/v1/models[/{id}]` |
+//! | Anthropic | `/v1/messages`, `/v1/messages/count_tokens`, `/v1/models[/{id}]` with its version header |
+//! | Bedrock | `/model/{id}/converse`, `/model/{id}/converse-stream` |
+//! | Ollama | `/api/chat`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version` |
+//! | ours | `/mock/truth` (the log in memory, JSON lines), `/mock/profiles` |
+
+mod config;
+mod conn;
+mod dialect;
+mod listing;
+mod read;
+mod respond;
+mod route;
+mod stream;
+mod timer;
+mod write;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use llms_core::time::{SharedClock, real_clock};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engine::ProfileHandle,
+    truth::{TruthLog, TruthRecord},
+};
+
+pub use config::{Protocol, ServerConfig, StartError};
+
+use config::Engines;
+
+/// How long answers in flight may go on after [`Server::shutdown`].
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a look at the truth waits for answers that are just ending.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+struct Shared {
+    config: ServerConfig,
+    engines: Engines,
+    log: TruthLog,
+    clock: SharedClock,
+    timer: timer::Timer,
+    /// Wall clock less monotonic clock in ns, at the start.
+    wall_offset: i128,
+    /// Told when the server is to stop: idle connections close, no new ones are taken.
+    stop: CancellationToken,
+    /// Told when the grace is over.
+    abort: CancellationToken,
+    connections: AtomicUsize,
+    next_conn: AtomicU64,
+}
+
+impl Shared {
+    /// The wall-clock instant of a monotonic one.
+    fn wall(&self, at: llms_core::time::Timestamp) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(self.wall_offset + i128::from(at.as_nanos()))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    log: TruthLog,
+    handles: Vec<(String, ProfileHandle)>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ServerConfig {
+    /// Binds the address and starts serving on a thread of its own; serving when it returns.
+    ///
+    /// # Errors
+    /// A profile that is wrong, an address that is not loopback without leave, a file or an address that cannot
+    /// be opened.
+    pub fn start(self) -> Result<Server, StartError> {
+        self.validate()?;
+        let listener = TcpListener::bind(self.bind).map_err(|e| {
+            StartError::Io(format!("cannot listen on {}: {e}; choose another port", self.bind))
+        })?;
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
+        let mut log = TruthLog::new(self.truth_capacity);
+        if let Some(path) = &self.truth_file {
+            log = log.with_file(path).map_err(|e| {
+                StartError::Io(format!("cannot create the truth log {}: {e}", path.display()))
+            })?;
+        }
+        let engines = Engines::new(&self, &log)?;
+        let handles = engines.handles();
+        let runtime = runtime(self.threads)?;
+        let stop = CancellationToken::new();
+        let (stop_inside, log_inside) = (stop.clone(), log.clone());
+        let thread = std::thread::Builder::new().name("mock-server".to_owned()).spawn(move || {
+            // The truth is complete once every connection is gone, whatever became of serving.
+            let _ = runtime.block_on(serve(listener, self, engines, log_inside, stop_inside));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        })?;
+        Ok(Server { addr, log, handles, stop, thread: Some(thread) })
+    }
+}
+
+fn runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = if threads > 1 {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("mock-server");
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address as a client of this protocol wants it: with `/v1` for OpenAI, bare for the others.
+    pub fn base_url(&self, protocol: Protocol) -> String {
+        format!("http://{}{}", self.addr, protocol.base_path())
+    }
+
+    /// What was really sent when, as far as kept in memory, in the order in which answers ended. Waits up to
+    /// 100 ms for answers that are just ending ([`TruthLog::settle`] waits longer).
+    pub fn truth(&self) -> Vec<TruthRecord> {
+        self.log.settle(SETTLE);
+        self.log.records()
+    }
+
+    /// The truth log itself.
+    pub fn truth_log(&self) -> &TruthLog {
+        &self.log
+    }
+
+    /// The profile that answers `name` (a protocol's or a model's), to be exchanged while the server runs.
+    pub fn handle(&self, name: &str) -> Option<&ProfileHandle> {
+        self.handles.iter().find(|(n, _)| n == name).map(|(_, handle)| handle)
+    }
+
+    /// Stops taking connections, lets answers in flight end (at most 2 s), and finishes the truth file. Blocks
+    /// until then.
+    ///
+    /// # Errors
+    /// When the truth file could not be written.
+    pub fn shutdown(mut self) -> io::Result<()> {
+        self.stop_and_join();
+        self.log.close_file()
+    }
+
+    fn stop_and_join(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been printed; what is left to do is the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_and_join();
+        let _ = self.log.close_file();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    config: ServerConfig,
+    engines: Engines,
+    log: TruthLog,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let clock = real_clock();
+    let wall_offset = OffsetDateTime::now_utc().unix_timestamp_nanos() - i128::from(clock.now().as_nanos());
+    let shared = Arc::new(Shared {
+        timer: timer::Timer::start()?,
+        config,
+        engines,
+        log,
+        clock,
+        wall_offset,
+        stop: stop.clone(),
+        abort: CancellationToken::new(),
+        connections: AtomicUsize::new(0),
+        next_conn: AtomicU64::new(0),
+    });
+    let tasks = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, or the client is gone already: let others finish first.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        if shared.connections.fetch_add(1, Relaxed) >= shared.config.max_connections {
+            shared.connections.fetch_sub(1, Relaxed);
+            continue;
+        }
+        let conn = shared.next_conn.fetch_add(1, Relaxed) + 1;
+        let shared = shared.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.abort.cancelled() => {}
+                () = conn::serve(&shared, stream, conn) => {}
+            }
+            shared.connections.fetch_sub(1, Relaxed);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+        shared.abort.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
