@@ -127,7 +127,7 @@ impl<'a> Series<'a> {
             Ok(e) => {
                 let method = method_name(independent.value, sample, p, "order statistics at the effective n");
                 let mut estimate = setting.estimate(independent.value, e.interval, n as u64, method);
-                estimate.ess = Some(e.ess);
+                estimate.ess = Some(e.ess.min(n as f64));
                 Measured::Value(estimate)
             }
             Err(e) => {

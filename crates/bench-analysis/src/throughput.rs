@@ -75,13 +75,18 @@ fn rate(count: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
 
 /// Whether a request ended well with every limit met.
 ///
-/// A limit on a pace (TPOT and its like) is met by an answer too short to have one; a limit on a metric that could not be
-/// measured is not met.
+/// A limit on a gap (ICL, ITL) holds for every gap of the request. A limit on a pace (TPOT and its like) is met by an answer
+/// too short to have one; a limit on a metric that could not be measured is not met.
 pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo]) -> bool {
     request.record.is_ok()
         && slos.iter().all(|slo| {
             let limit = slo.limit.below.as_secs_f64();
-            match request.value(&slo.limit.metric, population.headline) {
+            let value = match slo.limit.metric.as_str() {
+                "icl" => request.max_gap(),
+                "itl" => request.itl().and_then(|gaps| gaps.into_iter().map(|(gap, _)| gap).reduce(f64::max)),
+                name => request.value(name, population.headline),
+            };
+            match value {
                 Some(v) => v < limit,
                 None => too_short_for(&slo.limit.metric, request),
             }
@@ -92,7 +97,9 @@ pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo])
 fn too_short_for(metric: &str, request: &Request<'_>) -> bool {
     match metric {
         "tpot" | "tpot_adj" => request.streamed && request.visible_tokens().is_some_and(|n| n == 1),
-        "max_gap" | "ttst" => request.streamed && request.record.chunks.len() == 1,
+        "max_gap" | "ttst" | "icl" | "itl" | "stall_time" => {
+            request.streamed && request.record.chunks.len() == 1
+        }
         "connect" => request.record.connection.reused == Some(true),
         _ => false,
     }

@@ -10,6 +10,7 @@ use llms_core::observe::Reported;
 use time::Date;
 
 use crate::population::Population;
+use crate::request::Request;
 use crate::stats::quantile::{QuantileType, Sample};
 
 /// Every limit in one place. Starting values, to be tuned on the loopback twin.
@@ -127,6 +128,28 @@ impl Judge<'_> {
         self.validity.add(Finding { signal, level, target, measured, threshold, cure });
     }
 
+    /// One finding for a signal that is out of bounds on some targets; checked when on none.
+    fn find_on(
+        &mut self,
+        signal: &str,
+        level: Level,
+        on: Vec<(usize, String)>,
+        threshold: String,
+        cure: &str,
+    ) {
+        match on.as_slice() {
+            [] => self.checked(signal),
+            [(target, measured)] => {
+                self.find(signal, level, Some(*target), measured.clone(), threshold, cure);
+            }
+            several => {
+                let measured: Vec<String> =
+                    several.iter().map(|(target, what)| format!("{}: {what}", self.name(*target))).collect();
+                self.find(signal, level, None, measured.join("; "), threshold, cure);
+            }
+        }
+    }
+
     fn build(&mut self) {
         let profile = self.run.manifest.build.profile.as_str();
         match profile {
@@ -202,244 +225,167 @@ impl Judge<'_> {
     }
 
     fn stamps(&mut self, populations: &[Population<'_>]) {
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
+        let on = each(populations, |population| {
             let wrong: Vec<String> = population.requests.iter().filter_map(|r| r.record.disorder()).collect();
-            if let Some(first) = wrong.first() {
-                clean = false;
-                self.find(
-                    "clock",
-                    Level::Invalid,
-                    Some(target),
-                    format!("{} records with stamps out of order, first: {first}", wrong.len()),
-                    "none".to_owned(),
-                    "clock trouble: durations cannot be trusted; report it with the run's files",
-                );
-            }
-        }
-        if clean {
-            self.checked("clock");
-        }
+            wrong
+                .first()
+                .map(|first| format!("{} records with stamps out of order, first: {first}", wrong.len()))
+        });
+        let cure = "clock trouble: durations cannot be trusted; report it with the run's files";
+        self.find_on("clock", Level::Invalid, on, "none".to_owned(), cure);
     }
 
     fn send_lag(&mut self, populations: &[Population<'_>]) {
         let open_loop = matches!(self.run.manifest.scenario.load, Load::Open { .. });
         let metric = if self.run.manifest.scenario.streaming { "ttft" } else { "e2e" };
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
-            let lags: Vec<f64> =
-                population.requests.iter().filter_map(crate::request::Request::send_lag).collect();
-            if lags.len() < self.limits.least {
-                continue;
+        let limits = self.limits;
+        let on = each(populations, |population| {
+            let lags: Vec<f64> = population.requests.iter().filter_map(Request::send_lag).collect();
+            if lags.len() < limits.least {
+                return None;
             }
+            let lag = p99(lags)?;
             let measured = population.ok().filter_map(|r| r.value(metric, population.headline)).collect();
-            let (Some(lag), tail) = (p99(lags), p99(measured).unwrap_or(0.0)) else { continue };
-            let allowed = self.limits.send_lag.max(self.limits.send_lag_share * tail);
-            if allowed < lag {
-                clean = false;
-                let (level, cure) = if open_loop {
-                    (
-                        Level::Invalid,
-                        "the client sent late and its lateness is in the response times: lower the rate, or use a faster or quieter machine",
-                    )
-                } else {
-                    (
-                        Level::Suspect,
-                        "the client hesitated before sending; service times do not contain it, the load was a little lower than asked: use a quieter machine",
-                    )
-                };
-                let bound = format!("p99 at most {} (1 ms, or 2 % of the p99 of {metric})", ms(allowed));
-                self.find("send_lag", level, Some(target), format!("p99 {}", ms(lag)), bound, cure);
-            }
-        }
-        if clean {
-            self.checked("send_lag");
-        }
+            let allowed = limits.send_lag.max(limits.send_lag_share * p99(measured).unwrap_or(0.0));
+            (allowed < lag).then(|| format!("p99 {} of {} allowed", ms(lag), ms(allowed)))
+        });
+        let (level, cure) = if open_loop {
+            (
+                Level::Invalid,
+                "the client sent late and its lateness is in the response times: lower the rate, or use a faster or quieter machine",
+            )
+        } else {
+            (
+                Level::Suspect,
+                "the client hesitated before sending; service times do not contain it, the load was a little lower than asked: use a quieter machine",
+            )
+        };
+        let share = limits.send_lag_share * 100.0;
+        let threshold =
+            format!("p99 at most {}, or {share:.0} % of the p99 of {metric}", ms(limits.send_lag));
+        self.find_on("send_lag", level, on, threshold, cure);
     }
 
     fn achieved(&mut self, populations: &[Population<'_>]) {
         let manifest = &self.run.manifest;
         let (Load::Open { .. }, Some(window)) = (&manifest.scenario.load, manifest.window) else { return };
-        let late = self.limits.late_share * window.end.saturating_since(window.start).as_secs_f64();
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
+        let limits = self.limits;
+        let late = limits.late_share * window.end.saturating_since(window.start).as_secs_f64();
+        let on = each(populations, |population| {
             let offered = population.requests.len();
-            if offered < self.limits.least {
-                continue;
-            }
-            let on_time = |r: &&crate::request::Request<'_>| r.send_lag().is_some_and(|lag| lag <= late);
-            let share = population.requests.iter().filter(on_time).count() as f64 / offered as f64;
-            if share < self.limits.achieved {
-                clean = false;
-                self.find(
-                    "achieved_rate",
-                    Level::Invalid,
-                    Some(target),
-                    format!("{:.1} % of the offered requests left on time", share * 100.0),
-                    format!("at least {:.0} %", self.limits.achieved * 100.0),
-                    "the client could not offer this rate: lower it, or use a faster machine",
-                );
-            }
+            let on_time =
+                population.requests.iter().filter(|r| r.send_lag().is_some_and(|lag| lag <= late)).count();
+            let share = on_time as f64 / offered as f64;
+            (limits.least <= offered && share < limits.achieved)
+                .then(|| format!("{:.1} % of the offered requests left on time", share * 100.0))
+        });
+        let threshold = format!("at least {:.0} %", limits.achieved * 100.0);
+        let cure = "the client could not offer this rate: lower it, or use a faster machine";
+        self.find_on("achieved_rate", Level::Invalid, on, threshold, cure);
+        let on = each(populations, |population| {
             let waited = population.requests.iter().filter(|r| 0.0 < r.cap_wait()).count();
-            if 0 < waited {
-                self.find(
-                    "cap_wait",
-                    Level::Valid,
-                    Some(target),
-                    format!("{waited} of {offered} requests waited for a free slot"),
-                    "none".to_owned(),
-                    "the cap on concurrency was reached: response times contain the wait, service times do not",
-                );
-            }
-        }
-        if clean {
-            self.checked("achieved_rate");
-        }
+            (0 < waited)
+                .then(|| format!("{waited} of {} requests waited for a free slot", population.requests.len()))
+        });
+        let cure =
+            "the cap on concurrency was reached: response times contain the wait, service times do not";
+        self.find_on("cap_wait", Level::Valid, on, "none".to_owned(), cure);
     }
 
     fn merged_reads(&mut self, populations: &[Population<'_>]) {
         if !self.run.manifest.scenario.streaming {
             return;
         }
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
-            let Some((share, gaps)) = merged_share(population) else { continue };
-            if self.limits.least <= gaps && self.limits.merged_gaps < share {
-                clean = false;
-                self.find(
-                    "merged_reads",
-                    Level::Invalid,
-                    Some(target),
-                    format!("{:.1} % of {gaps} chunk gaps lie inside one read", share * 100.0),
-                    format!("at most {:.1} %", self.limits.merged_gaps * 100.0),
-                    "these gaps are unknown: the server sends several chunks at once, or the client is too slow to see them apart; ICL and stalls are not complete, TTFT and E2E stand",
-                );
-            }
-        }
-        if clean {
-            self.checked("merged_reads");
-        }
+        let limits = self.limits;
+        let on = each(populations, |population| {
+            let (share, gaps) = merged_share(population)?;
+            (limits.least <= gaps && limits.merged_gaps < share)
+                .then(|| format!("{:.1} % of {gaps} chunk gaps lie inside one read", share * 100.0))
+        });
+        let threshold = format!("at most {:.1} %", limits.merged_gaps * 100.0);
+        let cure = "these gaps are unknown: the server sends several chunks at once, or the client is too slow to see them apart; ICL and stalls are not complete, TTFT and E2E stand";
+        self.find_on("merged_reads", Level::Invalid, on, threshold, cure);
     }
 
     fn read_lag(&mut self, populations: &[Population<'_>]) {
         if !self.run.manifest.scenario.streaming {
             return;
         }
-        let (mut seen, mut clean) = (false, true);
-        for (target, population) in populations.iter().enumerate() {
-            let lags: Vec<f64> =
-                population.requests.iter().flat_map(super::request::Request::read_lags).collect();
-            if lags.len() < self.limits.least {
-                continue;
-            }
-            seen = true;
-            let gap = median(population.ok().flat_map(super::request::Request::icl).collect()).unwrap_or(0.0);
-            let allowed = self.limits.read_lag.max(self.limits.read_lag_share * gap);
-            if let Some(lag) = p99(lags).filter(|lag| allowed < *lag) {
-                clean = false;
-                self.find(
-                    "read_lag",
-                    Level::Suspect,
-                    Some(target),
-                    format!("p99 {} between kernel and client", ms(lag)),
-                    format!("p99 at most {}", ms(allowed)),
-                    "the client read late; arrivals are the kernel's stamps, so latencies stand, but the machine is too busy",
-                );
-            }
-        }
-        if !seen {
+        let limits = self.limits;
+        let stamped = |p: &Population<'_>| p.requests.iter().flat_map(Request::read_lags).count();
+        if populations.iter().all(|p| stamped(p) < limits.least) {
             self.not_measured
                 .push("read_lag: no kernel receive stamps; arrival is when the client read".to_owned());
-        } else if clean {
-            self.checked("read_lag");
+            return;
         }
+        let on = each(populations, |population| {
+            let lag = p99(population.requests.iter().flat_map(Request::read_lags).collect())?;
+            let gap = median(population.ok().flat_map(Request::icl).collect()).unwrap_or(0.0);
+            let allowed = limits.read_lag.max(limits.read_lag_share * gap);
+            (allowed < lag)
+                .then(|| format!("p99 {} between kernel and client, {} allowed", ms(lag), ms(allowed)))
+        });
+        let share = limits.read_lag_share * 100.0;
+        let threshold = format!("p99 at most {}, or {share:.0} % of the median gap", ms(limits.read_lag));
+        let cure = "the client read late; arrivals are the kernel's stamps, so latencies stand, but the machine is too busy";
+        self.find_on("read_lag", Level::Suspect, on, threshold, cure);
     }
 
     fn tokens(&mut self, populations: &[Population<'_>]) {
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
+        let on = each(populations, |population| {
             let ok = population.ok().count();
-            let reported = |r: &&crate::request::Request<'_>| {
-                r.record.tokens.usage.and_then(|u| u.output_tokens).is_some()
-            };
+            let reported = |r: &&Request<'_>| r.record.tokens.usage.and_then(|u| u.output_tokens).is_some();
             let without = ok - population.ok().filter(reported).count();
-            if 0 < without {
-                clean = false;
-                self.find(
-                    "estimated_tokens",
-                    Level::Suspect,
-                    Some(target),
-                    format!("{without} of {ok} answers came without usage"),
-                    "usage with every answer".to_owned(),
-                    "token counts are a tokenizer's or missing: token rates and TPOT are estimates, cost is absent",
-                );
-            }
-            if population.ok().any(crate::request::Request::hidden_reasoning) {
-                self.find(
-                    "hidden_reasoning",
-                    Level::Valid,
-                    Some(target),
-                    "usage counts reasoning that was not streamed".to_owned(),
-                    "none".to_owned(),
-                    "TPOT counts visible tokens; TTFT contains the reasoning; cost contains all of it",
-                );
-            }
-        }
-        if clean {
-            self.checked("estimated_tokens");
+            (0 < without).then(|| format!("{without} of {ok} answers came without usage"))
+        });
+        let cure =
+            "token counts are a tokenizer's or missing: token rates and TPOT are estimates, cost is absent";
+        self.find_on("estimated_tokens", Level::Suspect, on, "usage with every answer".to_owned(), cure);
+        let on = each(populations, |population| {
+            let hidden = population.ok().filter(|r| r.hidden_reasoning()).count();
+            (0 < hidden).then(|| format!("{hidden} answers count reasoning that was not streamed"))
+        });
+        if !on.is_empty() {
+            let cure = "TPOT counts visible tokens; TTFT contains the reasoning; cost contains all of it";
+            self.find_on("hidden_reasoning", Level::Valid, on, "none".to_owned(), cure);
         }
     }
 
     fn server_changed(&mut self, populations: &[Population<'_>]) {
-        let mut clean = true;
-        for (target, population) in populations.iter().enumerate() {
+        let on = each(populations, |population| {
             let models: BTreeSet<&str> = population.ok().filter_map(|r| r.record.model.as_deref()).collect();
-            let records: Vec<&RequestRecord> = population.ok().map(|r| r.record).collect();
-            let what = if 1 < models.len() {
-                Some(format!("answers of {}", models.into_iter().collect::<Vec<_>>().join(", ")))
-            } else {
-                fingerprint_switch(&records)
-            };
-            if let Some(what) = what {
-                clean = false;
-                self.find(
-                    "server_changed",
-                    Level::Suspect,
-                    Some(target),
-                    what,
-                    "one version throughout".to_owned(),
-                    "the numbers mix two servers: repeat the run",
-                );
+            if 1 < models.len() {
+                return Some(format!("answers of {}", models.into_iter().collect::<Vec<_>>().join(", ")));
             }
-        }
-        if clean {
-            self.checked("server_changed");
-        }
+            fingerprint_switch(&population.ok().map(|r| r.record).collect::<Vec<_>>())
+        });
+        let cure = "the numbers mix two servers: repeat the run";
+        self.find_on("server_changed", Level::Suspect, on, "one version throughout".to_owned(), cure);
     }
 
     fn prices(&mut self, dates: &[Option<Date>]) {
+        if dates.iter().all(Option::is_none) {
+            return;
+        }
         let today = self.run.manifest.started_at.date();
-        let mut clean = false;
-        for (target, date) in dates.iter().enumerate() {
-            let Some(date) = date else { continue };
-            let days = (today - *date).whole_days();
-            if self.limits.price_days < days {
-                self.find(
-                    "price_age",
-                    Level::Suspect,
-                    Some(target),
-                    format!("price of {date}, {days} days before the run"),
-                    format!("at most {} days", self.limits.price_days),
-                    "cost may be out of date: give a current price file; latencies are not touched",
-                );
-            } else {
-                clean = true;
-            }
-        }
-        if clean && !self.validity.findings.iter().any(|f| f.signal == "price_age") {
-            self.checked("price_age");
-        }
+        let limit = self.limits.price_days;
+        let old = |date: &Option<Date>| {
+            let date = (*date)?;
+            let days = (today - date).whole_days();
+            (limit < days).then(|| format!("price of {date}, {days} days before the run"))
+        };
+        let on = dates.iter().enumerate().filter_map(|(target, date)| Some((target, old(date)?))).collect();
+        let cure = "cost may be out of date: give a current price file; latencies are not touched";
+        self.find_on("price_age", Level::Suspect, on, format!("at most {limit} days"), cure);
     }
+}
+
+/// The targets on which a signal is out of bounds, with what was measured.
+fn each(
+    populations: &[Population<'_>],
+    signal: impl Fn(&Population<'_>) -> Option<String>,
+) -> Vec<(usize, String)> {
+    populations.iter().enumerate().filter_map(|(target, p)| Some((target, signal(p)?))).collect()
 }
 
 /// Share of chunk gaps inside one read among successes, and how many gaps there are; `None` without gaps.

@@ -288,3 +288,53 @@ fn the_same_run_gives_the_same_bytes() {
     let bytes = || serde_json::to_vec(&Analyzer::new().analyze(&r).unwrap()).unwrap();
     assert_eq!(bytes(), bytes());
 }
+
+#[test]
+fn a_free_target_is_cheaper_without_a_ratio() {
+    let json = r#"{"schema":1,"source":"test","date":"2026-10-01","models":[
+        {"provider":"free","model":"m","input":"0","output":"0"},
+        {"provider":"cheap","model":"m","input":"1","output":"2"},
+        {"provider":"dear","model":"m","input":"3","output":"9"}]}"#;
+    let prices = Prices::none().with(PriceTable::parse(json).unwrap());
+    let r = run(&["free", "cheap", "dear"], blocks(&[100.0, 100.0, 100.0], 60, 13));
+    let a = Analyzer::new().with_prices(prices).analyze(&r).unwrap();
+    assert_eq!(*verdict(&a, "free", "cheap", "cost"), Verdict::Better);
+    let c = a.comparison.unwrap();
+    let pair = c.pairs.iter().find(|p| p.a == "free" && p.metric == "cost").unwrap();
+    assert!(pair.ratio.reason().unwrap().contains("free of charge"));
+    assert_eq!(c.winner_by_category["most_cost_effective"].targets, ["free"]);
+    let ranks: Vec<_> = c.rankings.iter().map(|r| (r.target.as_str(), r.cost_rank)).collect();
+    for (target, rank) in [("free", 1), ("cheap", 2), ("dear", 3)] {
+        assert!(ranks.contains(&(target, Some(rank))), "{ranks:?}");
+    }
+}
+
+#[test]
+fn goodput_counts_every_limit_over_what_was_scheduled() {
+    let mut records = blocks(&[100.0], 100, 14);
+    for (i, r) in records.iter_mut().enumerate() {
+        *r = answered(r.clone(), if i < 30 { 300.0 } else { 100.0 }, 10.0, if i == 99 { 1 } else { 20 });
+    }
+    records[50] = failed(records[50].clone(), 1.0, ErrorCode::RateLimit);
+    // one chunk 40 ms late breaks a limit on gaps, not one on the pace
+    let late = records[60].chunks[5].stamp.user;
+    for c in &mut records[60].chunks[5..] {
+        c.stamp.user = c.stamp.user + std::time::Duration::from_millis(40);
+    }
+    assert!(late < records[60].chunks[5].stamp.user);
+    records[60].end = records[60].chunks.last().map(|c| c.stamp.user);
+    let mut r = run(&["t"], records);
+    let attained = |r: &llms_core::bench::RunResult| {
+        let a = Analyzer::new().analyze(r).unwrap();
+        a.targets[0].throughput.slo_attainment.value().unwrap().value.value.unwrap()
+    };
+    for (slo, expected) in [
+        ("ttft:200", 0.69),
+        ("ttft:200 tpot:15", 0.69), // the one-token answer has no pace to break
+        ("ttft:200 icl:45", 0.68),
+        ("ttft:p99<200ms e2e:5", 0.0),
+    ] {
+        r.manifest.scenario.slo = llms_core::bench::slo::parse_list(slo).unwrap();
+        assert!((attained(&r) - expected).abs() < 1e-12, "{slo}: {}", attained(&r));
+    }
+}

@@ -12,7 +12,7 @@ use crate::cost::Price;
 use crate::estimate::Setting;
 use crate::population::Population;
 
-pub use pairs::{METRIC_COST, METRIC_SUCCESS, PairedValues, paired_values};
+pub use pairs::{METRIC_COST, METRIC_SUCCESS, PairedValues, difference, log_ratio, paired_values};
 
 /// What the comparison needs of one target.
 #[derive(Debug)]

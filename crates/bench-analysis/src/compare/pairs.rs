@@ -24,6 +24,8 @@ pub const METRIC_SUCCESS: &str = "error_rate";
 /// The row that compares dollars per answered request.
 pub const METRIC_COST: &str = "cost";
 
+/// Why a free target has no ratio of costs.
+const FREE: &str = "one side is free of charge: compared by differences";
 /// Power at which "the smallest difference this run could see" is stated.
 const POWER: f64 = 0.8;
 /// Efficiency of the signed-rank test relative to t under normal log ratios: 3/π.
@@ -39,11 +41,21 @@ pub(super) fn family(run: &RunResult, sides: &[Side<'_>]) -> Vec<&'static str> {
     family
 }
 
-/// Log ratios a/b of one metric over the blocks of two targets, in the order of their schedule.
+/// `ln(x/y)` of two values above 0: how latencies and prices compare.
+pub fn log_ratio(x: f64, y: f64) -> Option<f64> {
+    (0.0 < x && 0.0 < y).then(|| (x / y).ln())
+}
+
+/// `x − y`: how prices compare when one of them may be 0.
+pub fn difference(x: f64, y: f64) -> Option<f64> {
+    Some(x - y)
+}
+
+/// Log ratios a/b (or differences) of one metric over the blocks of two targets, in the order of their schedule.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct PairedValues {
     /// `+∞` where only a failed, `−∞` where only b failed; both-failed pairs are left out
-    pub log_ratios: Vec<f64>,
+    pub effects: Vec<f64>,
     /// pairs in which both succeeded and have the metric
     pub both_ok: u64,
     /// pairs in which only a failed
@@ -54,13 +66,15 @@ pub struct PairedValues {
     pub both_failed: u64,
 }
 
-/// Pairs two targets by block. `value` gives the metric of a successful request; values not above 0 have no ratio and drop
-/// their pair. `ranks_failures`: a failed side enters at infinity (latencies), or its pair is left out (cost).
+/// Pairs two targets by block. `value` gives the metric of a successful request, `effect` compares two of them; a pair
+/// without an effect is dropped. `ranks_failures`: a failed side enters at infinity (latencies), or its pair is left out
+/// (cost).
 pub fn paired_values<'a>(
     a: &Side<'a>,
     b: &Side<'a>,
     ranks_failures: bool,
     value: impl Fn(&Side<'a>, &Request<'a>) -> Option<f64>,
+    effect: impl Fn(f64, f64) -> Option<f64>,
 ) -> PairedValues {
     // the last attempt of a block is its outcome
     let by_block: BTreeMap<u64, &Request<'a>> =
@@ -76,24 +90,23 @@ pub fn paired_values<'a>(
         match (a.population.standing(first.record), b.population.standing(second.record)) {
             (Standing::Ok, Standing::Ok) => {
                 if let (Some(x), Some(y)) = (value(a, first), value(b, second))
-                    && 0.0 < x
-                    && 0.0 < y
+                    && let Some(d) = effect(x, y)
                 {
                     pairs.both_ok += 1;
-                    pairs.log_ratios.push((x / y).ln());
+                    pairs.effects.push(d);
                 }
             }
             (Standing::Failed, Standing::Failed) => pairs.both_failed += 1,
             (Standing::Failed, Standing::Ok) => {
                 pairs.only_a_failed += 1;
                 if ranks_failures && value(b, second).is_some() {
-                    pairs.log_ratios.push(f64::INFINITY);
+                    pairs.effects.push(f64::INFINITY);
                 }
             }
             (Standing::Ok, Standing::Failed) => {
                 pairs.only_b_failed += 1;
                 if ranks_failures && value(a, first).is_some() {
-                    pairs.log_ratios.push(f64::NEG_INFINITY);
+                    pairs.effects.push(f64::NEG_INFINITY);
                 }
             }
             (Standing::Unknown, _) | (_, Standing::Unknown) => {}
@@ -189,7 +202,7 @@ fn missing(a: &Side<'_>, b: &Side<'_>, pairs: &PairedValues) -> Option<String> {
 }
 
 fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
-    let pairs = paired_values(a, b, true, |_, _| Some(1.0));
+    let pairs = paired_values(a, b, true, |_, _| Some(1.0), log_ratio);
     let mut row = row(a, b, METRIC_SUCCESS, &pairs);
     if let Some(reason) = missing(a, b, &pairs) {
         row.verdict = Verdict::NotComparable { reason };
@@ -204,13 +217,16 @@ fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
 
 fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
     let is_cost = metric == METRIC_COST;
-    let pairs = paired_values(a, b, !is_cost, |side, request| {
+    let value = |side: &Side<'_>, request: &Request<'_>| {
         if is_cost {
             of_request(request, side.price?)?.to_f64()
         } else {
             request.value(metric, side.population.headline)
         }
-    });
+    };
+    let is_free = |side: &Side<'_>| side.population.ok().any(|r| value(side, r) == Some(0.0));
+    let free = is_cost && (is_free(a) || is_free(b));
+    let pairs = paired_values(a, b, !is_cost, value, if free { difference } else { log_ratio });
     let mut row = row(a, b, metric, &pairs);
     let open = |row: PairComparison| Open { row, direction: 0.0, sd_log: None, tau: 1.0 };
     if let Some(reason) = missing(a, b, &pairs) {
@@ -221,22 +237,23 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
             row.p_success.filter(|_| 0 < pairs.both_ok + pairs.only_a_failed + pairs.only_b_failed);
         return open(row);
     }
-    let tau = dependence(&pairs.log_ratios);
-    let finite: Vec<f64> = pairs.log_ratios.iter().copied().filter(|d| d.is_finite()).collect();
+    let tau = dependence(&pairs.effects);
+    let finite: Vec<f64> = pairs.effects.iter().copied().filter(|d| d.is_finite()).collect();
     let t = paired_ratio_dependent(&finite, setting.confidence, tau);
     row.ratio = match &t {
+        _ if free => Measured::absent(FREE),
         Ok(t) => Measured::Value(by_t(t, tau, setting)),
         Err(e) => Measured::absent(e.to_string()),
     };
-    match signed_rank_dependent(&pairs.log_ratios, setting.confidence, tau) {
+    match signed_rank_dependent(&pairs.effects, setting.confidence, tau) {
         Ok(rank) => {
-            row.ratio_robust = by_rank(&rank, tau, setting);
+            row.ratio_robust = if free { Measured::absent(FREE) } else { by_rank(&rank, tau, setting) };
             row.p_value = Some(rank.p);
             let n = rank.n as f64;
             Open {
                 row,
                 direction: rank.v - n * (n + 1.0) / 4.0,
-                sd_log: t.ok().map(|t| t.sd_log).filter(|sd| 0.0 < *sd),
+                sd_log: t.ok().map(|t| t.sd_log).filter(|sd| 0.0 < *sd && !free),
                 tau,
             }
         }
@@ -255,11 +272,11 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
 }
 
 /// Autocorrelation time of the log ratios by rank, 1 where no dependence shows.
-fn dependence(log_ratios: &[f64]) -> f64 {
-    if !is_dependent(log_ratios) {
+fn dependence(effects: &[f64]) -> f64 {
+    if !is_dependent(effects) {
         return 1.0;
     }
-    effective_size(&midranks(log_ratios).0).map_or(1.0, |e| e.tau.max(1.0))
+    effective_size(&midranks(effects).0).map_or(1.0, |e| e.tau.max(1.0))
 }
 
 fn ratio_estimate(

@@ -153,11 +153,11 @@ impl<'a> Standing<'a> {
     /// `success share × mean(latency score, cost score)`, 0–100; 0 without a success, absent without a request.
     ///
     /// Latency score `100 × best median E2E / own`, over successes; cost score `100 × least dollars per answer / own`, only
-    /// when every target with a success has a cost. Each part falls when its number gets worse; verdicts never use it.
+    /// when every target with a success has a cost above 0 (a ratio to nothing says nothing). Each part falls when its number gets worse; verdicts never use it.
     pub(super) fn scores(&self) -> BTreeMap<String, Option<f64>> {
         let answering = || self.targets.iter().filter(|t| 0 < t.ok);
         let best = answering().filter_map(|t| success_median(t, "e2e")).reduce(f64::min);
-        let costs_known = answering().all(|t| cost_per_success(t).is_some());
+        let costs_known = answering().all(|t| cost_per_success(t).is_some_and(|c| 0.0 < c));
         let least = answering().filter_map(|t| cost_per_success(t)).reduce(f64::min);
         let part = |best: f64, own: f64| if own <= 0.0 { 100.0 } else { 100.0 * best / own };
         let score = |t: &TargetAnalysis| {
