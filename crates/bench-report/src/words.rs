@@ -134,8 +134,12 @@ pub(crate) fn detail_table(a: &Analysis) -> Table {
             target_label(t),
             number::measured(quantile(t, "e2e", 0.99).as_ref(), "s"),
             number::measured(quantile(t, "tpot", 0.5).as_ref(), "s"),
-            number::measured(Some(&t.throughput.requests), "").trim().to_owned(),
-            number::measured(Some(&t.throughput.output_tokens), "").trim().to_owned(),
+            if t.scheduled == 0 {
+                ABSENT.to_owned()
+            } else {
+                number::measured(Some(&t.throughput.requests), "")
+            },
+            number::measured(Some(&t.throughput.output_tokens), ""),
             number::measured_interval(Some(&t.error_rate), "1"),
             per_thousand.map_or_else(|| ABSENT.to_owned(), |d| d.round_dp(4).normalize().to_string()),
             number::measured(Some(&t.throughput.goodput), "1/s"),
@@ -180,9 +184,12 @@ fn verdict_words(pair: &PairComparison, def: Option<&MetricDef>) -> String {
 /// Verdicts by metric, in the order of the family.
 pub(crate) fn verdicts(a: &Analysis) -> Vec<MetricVerdicts> {
     let Some(c) = &a.comparison else { return Vec::new() };
+    // A target that was not measured is named once, with the reason, among the failures.
+    let measured = |name: &str| a.targets.iter().any(|t| t.target == name && t.unavailable.is_none());
+    let pairs: Vec<&PairComparison> = c.pairs.iter().filter(|p| measured(&p.a) && measured(&p.b)).collect();
     c.family
         .iter()
-        .filter_map(|name| metric_verdicts(name, c.pairs.iter().filter(|p| p.metric == *name)))
+        .filter_map(|name| metric_verdicts(name, pairs.iter().copied().filter(|p| p.metric == *name)))
         .collect()
 }
 
@@ -217,7 +224,7 @@ fn metric_verdicts<'p>(
 
 /// How the verdict tables are to be read.
 pub(crate) fn verdict_legend(a: &Analysis) -> Option<String> {
-    let c = a.comparison.as_ref()?;
+    let c = a.comparison.as_ref().filter(|c| c.family_size > 0)?;
     Some(format!(
         "ratio: first over second, same prompt in the same block. Verdicts hold over all {} tests together (Holm). “none ≥ x %”: no detectable \
          difference; x is the smallest difference this run could see. pairs: blocks in which both succeeded (only the first : only the second \
@@ -323,10 +330,11 @@ pub(crate) fn not_measured(a: &Analysis) -> Vec<String> {
             lines.push(line);
         }
     };
-    for line in &a.not_measured {
+    let unavailable: Vec<&str> = a.targets.iter().filter_map(|t| t.unavailable.as_deref()).collect();
+    for line in a.not_measured.iter().filter(|line| !unavailable.iter().any(|why| line.contains(why))) {
         add(line.clone());
     }
-    for t in &a.targets {
+    for t in a.targets.iter().filter(|t| t.unavailable.is_none()) {
         for (name, p) in [("ttft", 0.5), ("e2e", 0.5), ("e2e", 0.95), ("e2e", 0.99), ("tpot", 0.5)] {
             if let Some(m) = quantile(t, name, p)
                 && let Some(reason) = m.reason()
