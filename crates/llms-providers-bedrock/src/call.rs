@@ -14,7 +14,7 @@ use std::{
 use http::HeaderMap;
 use llms_core::{
     CallContext, CallPhase, Error, EventSink, Stamp,
-    observe::CallEvent,
+    observe::{CallEvent, CallObserver},
     time::Timestamp,
     wire::{BodyCounters, Delivery},
 };
@@ -72,7 +72,14 @@ impl Head {
     }
 }
 
-const PHASES: [CallPhase; 4] = [CallPhase::Prepare, CallPhase::Headers, CallPhase::Body, CallPhase::Stream];
+const PHASES: [CallPhase; 6] = [
+    CallPhase::Prepare,
+    CallPhase::Connect,
+    CallPhase::Send,
+    CallPhase::Headers,
+    CallPhase::Body,
+    CallPhase::Stream,
+];
 
 impl Call {
     /// A call that begins now.
@@ -120,7 +127,17 @@ impl Call {
     }
 
     pub(crate) fn set_phase(&self, phase: CallPhase) {
-        self.0.phase.store(PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
+        self.0.set_phase(phase);
+    }
+
+    /// The context for the transport: the call listens to where it is and passes everything on.
+    pub(crate) fn watched(&self) -> CallContext {
+        CallContext { observer: Some(self.0.clone()), ..self.0.ctx.clone() }
+    }
+
+    /// Payload bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state().counters.map_or(0, |c| c.bytes)
     }
 
     /// Keeps our own error; the first one counts.
@@ -170,6 +187,26 @@ impl Call {
             }
             ready!(sink.poll_ready(cx));
             self.state().permit = true;
+        }
+    }
+}
+
+impl Inner {
+    fn set_phase(&self, phase: CallPhase) {
+        self.phase.store(PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
+    }
+}
+
+impl CallObserver for Inner {
+    fn observe(&self, event: &CallEvent<'_>) {
+        match event {
+            CallEvent::Connecting { .. } => self.set_phase(CallPhase::Connect),
+            CallEvent::Connected(_) => self.set_phase(CallPhase::Send),
+            CallEvent::Written { .. } => self.set_phase(CallPhase::Headers),
+            _ => {}
+        }
+        if let Some(observer) = &self.ctx.observer {
+            observer.observe(event);
         }
     }
 }

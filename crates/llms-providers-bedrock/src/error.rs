@@ -172,22 +172,24 @@ fn plain_text(config: &Config, body: &[u8]) -> Option<String> {
     (!words.is_empty()).then(|| redact(&words, config.secrets()))
 }
 
+/// The error of a refusal, by as much of its text as has come; `None` while the call has not been refused.
+pub(crate) fn refusal(call: &Call) -> Option<Error> {
+    let state = call.state();
+    let head = state.head.as_ref().filter(|head| head.is_refusal())?;
+    let error = classify(call.config(), head.status, &head.headers, &state.refusal);
+    Some(error.or_phase(CallPhase::Headers))
+}
+
 /// What the SDK's failure of a whole call means.
 pub(crate) fn of_call<E>(call: &Call, error: SdkError<E, HttpResponse>) -> Error
 where
     E: StdError + Send + Sync + 'static,
 {
-    {
-        let mut state = call.state();
-        if let Some(error) = state.error.take() {
-            return error;
-        }
-        if let Some(head) = &state.head
-            && head.is_refusal()
-        {
-            return classify(call.config(), head.status, &head.headers, &state.refusal)
-                .or_phase(CallPhase::Headers);
-        }
+    if let Some(error) = call.state().error.take() {
+        return error;
+    }
+    if let Some(refusal) = refusal(call) {
+        return refusal;
     }
     let text = chain(call.config(), &error);
     if !call.was_sent() {

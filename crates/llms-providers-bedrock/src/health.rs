@@ -87,10 +87,10 @@ async fn probe(model: &Model, ctx: &CallContext) -> Result<i32> {
             .mutate_request(attach(&call, false))
             .send()
             .await;
-        call.end();
         Ok(sent.map_err(|e| error::of_call(&call, e))?.input_tokens)
     };
-    limited.run("bedrock.health", counted).await.map_err(|e| Model::attribute(e, &call))
+    let counted = limited.run("bedrock.health", counted).await;
+    Model::settle(&call, counted)
 }
 
 /// What the answer means: a fact to show, or the state and the reason.

@@ -1,6 +1,6 @@
 //! Amazon Bedrock, Converse and ConverseStream, through the AWS SDK with any
-//! [`Transport`](llms_core::wire::Transport) as its HTTP client, so
-//! that the same stopwatch stamps it as every other provider.
+//! [`Transport`](llms_core::wire::Transport) as its HTTP client, so that the same stopwatch stamps it as every other
+//! provider.
 //!
 //! ```text
 //! ModelConfig + environment -> Config (config.rs) -> SDK client (client.rs)   region, endpoint, credentials

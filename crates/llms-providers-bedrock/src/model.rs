@@ -4,17 +4,18 @@
 //! with the phase they hit, the connection drained after the end of the stream so that it can be reused, the sink
 //! asked before each read.
 
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_bedrockruntime::{
-    Client, operation::converse_stream::ConverseStreamOutput as Streaming,
+    Client,
+    operation::{converse::ConverseOutput, converse_stream::ConverseStreamOutput as Streaming},
     types::ConverseStreamOutput as StreamItem,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use llms_core::{
-    CallContext, ChatModel, ChatRequest, ChatResponse, Error, EventSink, EventStream, ModelInfo, Outcome,
-    Result, SharedModel,
+    CallContext, CallPhase, ChatModel, ChatRequest, ChatResponse, ErrorCode, EventSink, EventStream,
+    ModelInfo, Outcome, Result, SharedModel,
     config::ModelConfig,
     health::Health,
     registry::{BuildContext, ModelFactory, Registry},
@@ -35,6 +36,8 @@ use crate::{
 
 /// How long a server may take to end the body after the last event before the connection is dropped.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// How many bytes it may still send then.
+const MAX_REST: u64 = 1 << 20;
 
 /// One model of Amazon Bedrock. Made by [`model`].
 pub struct Model {
@@ -73,51 +76,51 @@ impl Model {
         &self.region
     }
 
-    async fn generate_inner(&self, request: &ChatRequest, call: &Call) -> Result<ChatResponse> {
-        let parts = Parts::new(request, &self.config.options)?;
-        let attach = attach(call, parts.has_documents());
-        let sent =
-            parts.converse(&self.client, &self.config.model).customize().mutate_request(attach).send().await;
-        call.end();
-        let (response, facts) = response(sent.map_err(|e| error::of_call(call, e))?)?;
-        call.ctx().emit_hooks(|report| facts.report(report));
-        Ok(response)
+    /// `ctx`, with the configured limit where it has none.
+    fn limited<'c>(&self, ctx: &'c CallContext) -> Cow<'c, CallContext> {
+        match ctx.deadline {
+            Some(_) => Cow::Borrowed(ctx),
+            None => Cow::Owned(ctx.clone().with_timeout(self.config.timeout)),
+        }
     }
 
-    async fn drive_inner(
-        &self,
-        request: &ChatRequest,
-        call: &Call,
-        sink: &mut dyn EventSink,
-    ) -> Result<Outcome> {
+    async fn converse(&self, request: &ChatRequest, call: &Call) -> Result<ConverseOutput> {
         let parts = Parts::new(request, &self.config.options)?;
         let attach = attach(call, parts.has_documents());
-        let sent = parts
+        parts
+            .converse(&self.client, &self.config.model)
+            .customize()
+            .mutate_request(attach)
+            .send()
+            .await
+            .map_err(|e| error::of_call(call, e))
+    }
+
+    async fn converse_stream(&self, request: &ChatRequest, call: &Call) -> Result<Streaming> {
+        let parts = Parts::new(request, &self.config.options)?;
+        let attach = attach(call, parts.has_documents());
+        parts
             .converse_stream(&self.client, &self.config.model)
             .customize()
             .mutate_request(attach)
             .send()
-            .await;
-        let mut output = match sent {
-            Ok(output) => output,
-            Err(e) => {
-                call.end();
-                return Err(error::of_call(call, e));
-            }
-        };
-        let mut decoder = Decoder::default();
-        let read = read_stream(&mut output, call, &mut decoder, sink).await;
-        call.end();
-        read?;
-        let outcome = decoder.outcome().ok_or_else(|| error::truncated(call));
-        call.ctx().emit_hooks(|report| decoder.facts().report(report));
-        outcome
+            .await
+            .map_err(|e| error::of_call(call, e))
     }
 
-    /// Adds what only this level knows: the provider, and the phase an interruption hit.
-    pub(crate) fn attribute(error: Error, call: &Call) -> Error {
-        let error = if error.provider().is_none() { error.with_provider(PROVIDER) } else { error };
-        error.or_phase(call.phase())
+    /// Closes the books on the body and says what a failure means. A refusal whose text had not come in full when
+    /// the deadline passed is still that refusal. Adds what only this level knows: the provider, and the phase an
+    /// interruption hit.
+    pub(crate) fn settle<T>(call: &Call, result: Result<T>) -> Result<T> {
+        call.end();
+        result.map_err(|e| {
+            let e = match e.code() {
+                ErrorCode::DeadlineExceeded => error::refusal(call).unwrap_or(e),
+                _ => e,
+            };
+            let e = if e.provider().is_none() { e.with_provider(PROVIDER) } else { e };
+            e.or_phase(call.phase())
+        })
     }
 }
 
@@ -133,23 +136,23 @@ pub(crate) fn attach(call: &Call, has_documents: bool) -> impl Fn(&mut HttpReque
     }
 }
 
+/// Reads until nothing more is to come (`true`) or the end of the body (`false`).
 async fn read_stream(
     output: &mut Streaming,
     call: &Call,
     decoder: &mut Decoder,
     sink: &mut dyn EventSink,
-) -> Result<()> {
+) -> Result<bool> {
     while !decoder.is_complete() {
         match next_event(output, call, sink).await {
             Ok(Some(event)) => decoder.event(event, call.next_stamp(), sink),
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(false),
             // The answer is complete; that the rest is missing costs the usage, not the answer.
-            Err(e) if decoder.is_stopped() && !error::is_exception(&e) => return Ok(()),
+            Err(e) if decoder.is_stopped() && !error::is_exception(&e) => return Ok(false),
             Err(e) => return Err(error::of_stream(call, e)),
         }
     }
-    drain(output, call).await;
-    Ok(())
+    Ok(true)
 }
 
 type Next = std::result::Result<
@@ -167,18 +170,23 @@ async fn next_event(output: &mut Streaming, call: &Call, sink: &mut dyn EventSin
 }
 
 /// Reads to the end of the body after the last event, so that the connection can be reused. Whatever goes wrong
-/// here costs the connection, not the answer.
+/// here, a deadline included, costs the connection, not the answer.
 async fn drain(output: &mut Streaming, call: &Call) {
     call.open_gate();
-    let ctx = call.ctx();
-    let limited = CallContext { deadline: Some(ctx.now() + CLOSE_GRACE), observer: None, ..ctx.clone() };
+    let (ctx, limit) = (call.ctx(), call.bytes() + MAX_REST);
+    let end = ctx.now() + CLOSE_GRACE;
+    let deadline = Some(ctx.deadline.map_or(end, |d| d.min(end)));
+    let limited = CallContext { deadline, observer: None, ..ctx.clone() };
     let rest = async {
         while let Ok(Some(_)) = output.stream.recv().await {
             call.next_stamp();
+            if call.bytes() > limit {
+                break;
+            }
         }
         Ok(())
     };
-    let _ = limited.run("drain", rest).await;
+    let _ = limited.run("bedrock.drain", rest).await;
 }
 
 #[async_trait]
@@ -189,10 +197,14 @@ impl ChatModel for Model {
     }
 
     async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
+        let ctx = &*self.limited(ctx);
         let call = Call::new(ctx, Delivery::Whole, self.config.clone());
-        ctx.run("bedrock.generate", self.generate_inner(request, &call))
-            .await
-            .map_err(|e| Self::attribute(e, &call))
+        let answered = ctx.run("bedrock.generate", self.converse(request, &call)).await;
+        let output = Self::settle(&call, answered)?;
+        let (response, facts) =
+            response(output).map_err(|e| e.with_provider(PROVIDER).or_phase(CallPhase::Body))?;
+        ctx.emit_hooks(|report| facts.report(report));
+        Ok(response)
     }
 
     async fn drive(
@@ -201,10 +213,22 @@ impl ChatModel for Model {
         ctx: &CallContext,
         sink: &mut dyn EventSink,
     ) -> Result<Outcome> {
+        let ctx = &*self.limited(ctx);
         let call = Call::new(ctx, Delivery::Stream, self.config.clone());
-        ctx.run("bedrock.stream", self.drive_inner(request, &call, sink))
-            .await
-            .map_err(|e| Self::attribute(e, &call))
+        let (mut output, mut decoder) = (None, Decoder::default());
+        let read = ctx
+            .run("bedrock.stream", async {
+                let output = output.insert(self.converse_stream(request, &call).await?);
+                read_stream(output, &call, &mut decoder, sink).await
+            })
+            .await;
+        if let (Some(output), Ok(true)) = (&mut output, &read) {
+            drain(output, &call).await;
+        }
+        let outcome = read.and_then(|_| decoder.outcome().ok_or_else(|| error::truncated(&call)));
+        let outcome = Self::settle(&call, outcome);
+        ctx.emit_hooks(|report| decoder.facts().report(report));
+        outcome
     }
 
     fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> EventStream<'a> {

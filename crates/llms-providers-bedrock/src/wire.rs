@@ -33,6 +33,7 @@ use http_body::{Body as HttpBody, Frame};
 use llms_core::{
     CallContext, CallPhase, Error, ErrorCode,
     observe::{CallEvent, HookValue},
+    time::Sleep,
     wire::{Body, Delivery, Prepared, Reply, Transport},
 };
 
@@ -46,6 +47,8 @@ use crate::{
 const MAX_BODY: u64 = 64 << 20;
 /// Largest part of a refusal's body that is read.
 const MAX_REFUSAL: u64 = 1 << 20;
+/// How long the text of a refusal may take before it is judged by what has come.
+const REFUSAL_GRACE: Duration = Duration::from_secs(5);
 /// Headers that the transport writes itself.
 const OWNED_BY_TRANSPORT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CONNECTION];
 
@@ -103,17 +106,24 @@ impl Wire {
             prepared.headers.insert(name, value.clone());
         }
         let ctx = call.ctx();
-        if let Some(id) = &ctx.request_id
-            && let Ok(value) = HeaderValue::from_str(id)
-        {
-            prepared.headers.insert(HeaderName::from_static("x-request-id"), value);
+        if let Some(id) = &ctx.request_id {
+            match HeaderValue::from_str(id) {
+                Ok(value) => {
+                    prepared.headers.insert(HeaderName::from_static("x-request-id"), value);
+                }
+                Err(e) => {
+                    let message = "expected a request id of visible ASCII characters, to be sent in a header";
+                    call.fail(Error::new("bedrock.encode", ErrorCode::InvalidInput, message).with_source(e));
+                    return Err(ConnectorError::other(Kept.into(), None));
+                }
+            }
         }
         let sent = ctx.now();
         let signing = sent.saturating_since(call.began()).as_secs_f64() * 1e3;
         ctx.emit(|| CallEvent::Reported { key: hooks::SIGN_MS, value: HookValue::Number(signing) });
         ctx.emit(|| CallEvent::Sent { at: sent });
         call.set_phase(CallPhase::Headers);
-        let reply = match self.transport.send(prepared, ctx).await {
+        let reply = match self.transport.send(prepared, &call.watched()).await {
             Ok(reply) => reply,
             Err(error) => {
                 call.fail(error);
@@ -178,8 +188,12 @@ async fn prepare(request: HttpRequest) -> Result<Prepared, ConnectorError> {
 }
 
 fn response(reply: Reply, call: Option<Call>, kind: Kind) -> Result<HttpResponse, ConnectorError> {
-    let body =
-        WireBody { body: Mutex::new(reply.body), call, kind, scratch: Vec::new(), bytes: 0, over: false };
+    let grace = call.as_ref().filter(|_| kind == Kind::Refusal).map(|call| {
+        let clock = &call.ctx().clock;
+        clock.sleep_until(clock.now() + REFUSAL_GRACE)
+    });
+    let source = Mutex::new(Source { body: reply.body, grace });
+    let body = WireBody { source, call, kind, scratch: Vec::new(), bytes: 0, over: false };
     let mut response = http::Response::new(SdkBody::from_body_1_x(body));
     *response.status_mut() =
         http::StatusCode::from_u16(reply.status).map_err(|e| ConnectorError::other(e.into(), None))?;
@@ -197,10 +211,17 @@ enum Kind {
     Refusal,
 }
 
+/// Where the bytes come from, and how long they may take.
+struct Source {
+    body: Box<dyn Body>,
+    /// Ends a refusal whose text does not.
+    grace: Option<Sleep>,
+}
+
 /// One of our bodies as one of the SDK's.
 struct WireBody {
     /// The SDK wants its bodies `Sync`; it is only ever reached through `&mut`.
-    body: Mutex<Box<dyn Body>>,
+    source: Mutex<Source>,
     call: Option<Call>,
     kind: Kind,
     /// Keeps its capacity from read to read; the SDK gets exact copies.
@@ -273,12 +294,21 @@ impl HttpBody for WireBody {
             this.over = true;
             return Poll::Ready(None);
         }
-        let body = this.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Source { body, grace } = this.source.get_mut().unwrap_or_else(PoisonError::into_inner);
         // A read may bring only transfer coding; the SDK has no use for an empty piece.
         let read = loop {
-            match ready!(body.poll_read(cx, &mut this.scratch)) {
-                Ok(Some(_)) if this.scratch.is_empty() => {}
-                read => break read,
+            match body.poll_read(cx, &mut this.scratch) {
+                Poll::Ready(Ok(Some(_))) if this.scratch.is_empty() => {}
+                Poll::Ready(read) => break read,
+                Poll::Pending => match grace {
+                    // A refusal is judged by what has come.
+                    Some(sleep) => {
+                        ready!(sleep.as_mut().poll(cx));
+                        this.over = true;
+                        return Poll::Ready(None);
+                    }
+                    None => return Poll::Pending,
+                },
             }
         };
         if let Some(call) = &this.call {

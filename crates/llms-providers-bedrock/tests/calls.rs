@@ -254,8 +254,69 @@ fn deadline_and_cancellation_say_where_they_hit() {
     assert_eq!((error.code(), error.phase()), (ErrorCode::Cancelled, Some(CallPhase::Stream)));
     assert_eq!(abandoned, 1);
     let refusal = Answer::new(500, "{").ending(End::Hangs);
-    let (error, _) = interrupted(vec![refusal], deadline);
-    assert_eq!((error.code(), error.phase()), (ErrorCode::DeadlineExceeded, Some(CallPhase::Body)));
+    let (error, abandoned) = interrupted(vec![refusal.clone()], deadline);
+    assert_eq!((error.code(), error.phase()), (ErrorCode::Internal, Some(CallPhase::Headers)));
+    assert_eq!(abandoned, 1, "a refusal without end is still that refusal");
+    let (error, _) = interrupted(vec![refusal], cancel);
+    assert_eq!((error.code(), error.phase()), (ErrorCode::Cancelled, Some(CallPhase::Body)));
+}
+
+/// Runs a call on a virtual clock that passes as it is waited for; says how long it took, in seconds.
+fn timed(answer: Vec<Answer>, limit: Option<f64>, configured: f64) -> (Result<Outcome>, f64, Vec<String>) {
+    let clock = Arc::new(VirtualClock::new());
+    let names = Arc::new(Names::default());
+    let mut ctx = CallContext::with_clock(clock.clone()).with_observer(names.clone());
+    if let Some(limit) = limit {
+        ctx = ctx.with_timeout(Duration::from_secs_f64(limit));
+    }
+    let outcome = block_on(async {
+        let timeout = Duration::from_secs_f64(configured);
+        let model = connect_with(Scripted::new(answer), |c| c.with_timeout(timeout), &[]).await.unwrap();
+        let (request, mut events) = (ChatRequest::text("?"), Vec::new());
+        let mut call = model.drive(&request, &ctx, &mut events);
+        loop {
+            for _ in 0..50 {
+                if let Poll::Ready(outcome) = poll_once(call.as_mut()) {
+                    return outcome;
+                }
+            }
+            assert!(clock.advance(), "nothing is waited for");
+        }
+    });
+    let names = names.0.lock().unwrap().clone();
+    (outcome, ctx.now().as_nanos() as f64 / 1e9, names)
+}
+
+#[test]
+fn every_wait_has_an_end() {
+    // A call without a deadline of its own ends with the configured timeout, and its body is accounted for.
+    let begun = Answer::stream(short_stream()[..2].concat()).ending(End::Hangs);
+    let (outcome, seconds, seen) = timed(vec![begun.clone()], None, 7.0);
+    assert_eq!((outcome.unwrap_err().code(), seconds), (ErrorCode::DeadlineExceeded, 7.0));
+    assert!(seen.last().unwrap().starts_with("End "), "{seen:?}");
+    let (outcome, seconds, _) = timed(vec![begun], Some(9.0), 7.0);
+    assert_eq!((outcome.unwrap_err().code(), seconds), (ErrorCode::DeadlineExceeded, 9.0));
+    // The text of a refusal has five seconds.
+    let (outcome, seconds, _) = timed(vec![Answer::new(503, "").ending(End::Hangs)], None, 60.0);
+    assert_eq!((outcome.unwrap_err().code(), seconds), (ErrorCode::Overloaded, 5.0));
+    // After the last event the end of the body has one, and a deadline in it costs nothing.
+    let complete = Answer::stream(short_stream().concat()).ending(End::Hangs);
+    for (limit, taken) in [(None, 1.0), (Some(0.5), 0.5)] {
+        let (outcome, seconds, seen) = timed(vec![complete.clone()], limit, 60.0);
+        assert_eq!((outcome.unwrap().finish_reason, seconds), (Some(FinishReason::Stop), taken));
+        assert!(seen[seen.len() - 2].starts_with("End "), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_request_id_that_no_header_can_carry_is_said() {
+    let transport = Scripted::new([]);
+    let error = block_on(async {
+        let ctx = context().with_request_id("line\nbreak");
+        connect(transport.clone()).await.generate(&ChatRequest::text("?"), &ctx).await.unwrap_err()
+    });
+    assert_eq!((error.code(), error.phase()), (ErrorCode::InvalidInput, Some(CallPhase::Prepare)));
+    assert!(transport.requests.lock().unwrap().is_empty());
 }
 
 /// Lets a read through only when told.
@@ -319,25 +380,6 @@ fn the_body_is_read_to_its_end_so_that_the_connection_can_be_used_again() {
             model.drive(&ChatRequest::text("?"), &context(), &mut Vec::new()).await.unwrap();
         }
         assert_eq!(transport.abandoned.load(Relaxed), 0);
-    });
-}
-
-#[test]
-fn a_server_that_does_not_end_the_body_costs_a_second_and_the_connection() {
-    block_on(async {
-        let transport = Scripted::new([Answer::stream(short_stream().concat()).ending(End::Hangs)]);
-        let model = connect(transport.clone()).await;
-        let clock = Arc::new(VirtualClock::new());
-        let ctx = CallContext::with_clock(clock.clone());
-        let (request, mut events) = (ChatRequest::text("?"), Vec::new());
-        let mut call = pin!(model.drive(&request, &ctx, &mut events));
-        for _ in 0..50 {
-            assert!(poll_once(call.as_mut()).is_pending());
-        }
-        clock.advance();
-        assert_eq!(call.await.unwrap().finish_reason, Some(FinishReason::Stop));
-        assert_eq!(ctx.now().as_nanos(), 1_000_000_000);
-        assert_eq!(transport.abandoned.load(Relaxed), 1);
     });
 }
 
