@@ -3,7 +3,7 @@
 //! Membership: an answer belongs to the window when its last content came in it, a token when its chunk did; goodput and
 //! SLO attainment count the requests *scheduled* in the window, wherever they ended. Ramp and drain are outside.
 
-use llms_core::bench::{Estimate, Load, Measured, Scenario, Slo, Throughput, Window};
+use llms_core::bench::{Estimate, Load, Measured, Order, Origin, Scenario, Slo, Throughput, Window};
 use llms_core::time::Timestamp;
 
 use crate::estimate::Setting;
@@ -24,6 +24,7 @@ pub fn throughput(
     scenario: &Scenario,
     setting: &Setting,
 ) -> Throughput {
+    let window = window.map(|w| own_part(w, population, scenario));
     let length = window.map_or(0.0, |w| w.end.saturating_since(w.start).as_secs_f64());
     let slo_attainment = attainment(population, &scenario.slo, setting);
     let Some(window) = window.filter(|_| 0.0 < length) else {
@@ -65,6 +66,25 @@ pub fn throughput(
     }
 }
 
+/// The part of the window that belongs to this target. Interleaved targets share the whole; targets measured one after
+/// the other have their own stretch of it each, from the first to the last send (closed loop: to the end of the last
+/// answer, as the next request would have been ready then).
+fn own_part(window: Window, population: &Population<'_>, scenario: &Scenario) -> Window {
+    if scenario.order == Order::Interleaved {
+        return window;
+    }
+    let scheduled = || population.requests.iter().map(|r| r.record.scheduled);
+    let ended = population.requests.iter().filter_map(|r| r.record.end);
+    let last = match scenario.load {
+        Load::Open { .. } => scheduled().max(),
+        Load::Closed { .. } => ended.max(),
+    };
+    match (scheduled().min(), last) {
+        (Some(first), Some(last)) => Window { start: first, end: last, ..window },
+        _ => window,
+    }
+}
+
 /// A rate of events with Garwood's exact Poisson interval (wide of the mark on the safe side for regular arrivals).
 fn rate(count: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
     match garwood(count, length, setting.confidence) {
@@ -81,16 +101,26 @@ pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo])
     request.record.is_ok()
         && slos.iter().all(|slo| {
             let limit = slo.limit.below.as_secs_f64();
-            let value = match slo.limit.metric.as_str() {
+            let (metric, origin) = named_origin(&slo.limit.metric, population.headline);
+            let value = match metric {
                 "icl" => request.max_gap(),
                 "itl" => request.itl().and_then(|gaps| gaps.into_iter().map(|(gap, _)| gap).reduce(f64::max)),
-                name => request.value(name, population.headline),
+                name => request.value(name, origin),
             };
             match value {
                 Some(v) => v < limit,
-                None => too_short_for(&slo.limit.metric, request),
+                None => too_short_for(metric, request),
             }
         })
+}
+
+/// A metric's bare name and where it starts: `_service` and `_response` force an origin, a bare name has the headline's.
+fn named_origin(name: &str, headline: Origin) -> (&str, Origin) {
+    match (name.strip_suffix("_service"), name.strip_suffix("_response")) {
+        (Some(bare), _) => (bare, Origin::Service),
+        (_, Some(bare)) => (bare, Origin::Response),
+        _ => (name, headline),
+    }
 }
 
 /// The metric is undefined because the answer has one token or chunk, not because something is unknown.

@@ -70,7 +70,7 @@ impl FromStr for Slo {
         let wrong =
             || format!("expected a limit such as `ttft:200` (ms) or `ttft:p99<500ms`, found `{text}`");
         let (name, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
-        let metric = metric::find(name).filter(|m| m.unit == "s" && m.per_request).ok_or_else(|| {
+        metric::find(name).filter(|m| m.unit == "s" && m.per_request).ok_or_else(|| {
             let names: Vec<&str> =
                 metric::METRICS.iter().filter(|m| m.unit == "s" && m.per_request).map(|m| m.name).collect();
             format!("no latency metric is called `{name}`; expected one of {}", names.join(", "))
@@ -98,7 +98,7 @@ impl FromStr for Slo {
         if limit.is_zero() {
             return Err(format!("expected a limit above 0, found `{text}`"));
         }
-        Ok(Self { limit: SloLimit { metric: metric.name.to_owned(), below: limit }, share })
+        Ok(Self { limit: SloLimit { metric: name.to_owned(), below: limit }, share })
     }
 }
 
@@ -126,6 +126,8 @@ mod tests {
         for slo in list {
             assert_eq!(slo.to_string().parse::<Slo>().unwrap(), slo);
         }
+        // An origin that was asked for is kept.
+        assert_eq!("e2e_response:500".parse::<Slo>().unwrap().limit.metric, "e2e_response");
     }
 
     #[test]
