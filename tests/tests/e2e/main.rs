@@ -7,4 +7,11 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod conformance;
+mod files;
+mod quickstart;
+mod readme;
+mod schema;
 mod support;
+mod t010_comparison;
+mod t014_runner;
+mod t031_comparator;

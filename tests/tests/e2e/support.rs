@@ -6,14 +6,18 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bench_analysis::Analyzer;
 use bench_mock::{
-    MockModel, Profile,
+    Dist, MockModel, Profile,
     server::{Protocol, Server, ServerConfig},
 };
 use bench_runner::Runner;
 use llms_core::{
     CallContext, ChatModel as _, Result, SharedModel,
-    bench::{BenchmarkRunner as _, NullSink, RunResult, Scenario, Seeds, Target, TargetInfo, Warmup},
+    bench::{
+        Analysis, BenchmarkRunner as _, Comparison, Load, NullSink, PerformanceAnalyzer as _, RunResult,
+        Scenario, Seeds, Target, TargetInfo, Warmup,
+    },
     config::ModelConfig,
     registry::BuildContext,
     time::VirtualClock,
@@ -45,15 +49,15 @@ pub async fn model(
     llms_bench::providers::registry().create(&config, &build).await.unwrap()
 }
 
-/// Models of the server as targets, each under the name of its model.
+/// Models of the server as targets: name, protocol, model.
 pub async fn targets(
     server: &Server,
-    models: &[(Protocol, &str)],
+    named: &[(&str, Protocol, &str)],
     transport: &Arc<dyn Transport>,
 ) -> Vec<Target> {
     let mut targets = Vec::new();
-    for (protocol, name) in models {
-        let model = model(server, *protocol, name, transport).await;
+    for (name, protocol, model_name) in named {
+        let model = model(server, *protocol, model_name, transport).await;
         let info = TargetInfo {
             name: (*name).to_owned(),
             model: model.info().clone(),
@@ -71,20 +75,29 @@ pub fn four_alike(profile: Profile) -> ServerConfig {
     ServerConfig::default().map_profiles(|p| Profile { name: p.name, ..profile.clone() })
 }
 
-/// One model of each protocol; `sim-openai` and so on.
-pub const FOUR: [(Protocol, &str); 4] = [
-    (Protocol::OpenAi, "sim-openai"),
-    (Protocol::Anthropic, "sim-anthropic"),
-    (Protocol::Bedrock, "sim-bedrock"),
-    (Protocol::Ollama, "sim-ollama"),
+/// One target of each protocol, under the protocol's name.
+pub const FOUR: [(&str, Protocol, &str); 4] = [
+    ("openai", Protocol::OpenAi, "simulated"),
+    ("anthropic", Protocol::Anthropic, "simulated"),
+    ("bedrock", Protocol::Bedrock, "simulated"),
+    ("ollama", Protocol::Ollama, "simulated"),
 ];
+
+/// A first token after exactly `ttft_ms`, then eight tokens in all at gaps of 2 ms.
+pub fn steady(ttft_ms: f64) -> Profile {
+    Profile {
+        ttft_ms: Dist::constant(ttft_ms),
+        gap_ms: Dist::constant(2.0),
+        ..Profile::named("steady").with_output_tokens(8)
+    }
+}
 
 /// `n` requests per target in a closed loop, no warm-up, every seed given.
 pub fn scenario(n: u64, users: u32) -> Scenario {
     Scenario {
         requests: Some(n),
         warmup: Warmup { requests: 0, prompts: Vec::new() },
-        load: llms_core::bench::Load::closed(users),
+        load: Load::closed(users),
         seeds: Seeds { nonce: Some(1), ..Seeds::from_one(1) },
         ..Scenario::new("test", PROMPTS)
     }
@@ -117,6 +130,30 @@ pub fn simulate(targets: &[Target], scenario: &Scenario) -> RunResult {
     let clock = VirtualClock::new();
     let ctx = CallContext::with_clock(Arc::new(clock.clone()));
     clock.block_on(Runner::new().run(targets, scenario, &mut NullSink, &ctx)).unwrap()
+}
+
+/// A target that could not be built.
+pub fn unavailable(name: &str, why: &str) -> Target {
+    let mut target = simulated([("nobody", Profile::default())]).remove(0);
+    name.clone_into(&mut target.info.name);
+    target.info.unavailable = Some(why.to_owned());
+    Target { model: None, ..target }
+}
+
+/// What a run says.
+#[track_caller]
+pub fn judge(run: &RunResult) -> Analysis {
+    Analyzer::new().analyze(run).unwrap()
+}
+
+#[track_caller]
+pub fn comparison(run: &RunResult) -> Comparison {
+    judge(run).comparison.unwrap()
+}
+
+/// The targets, best first.
+pub fn ranked(comparison: &Comparison) -> Vec<(&str, u32)> {
+    comparison.rankings.iter().map(|r| (r.target.as_str(), r.tier)).collect()
 }
 
 /// A transport that remembers what went through it: path and body by request id.
