@@ -29,7 +29,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
-        Command::Scenarios => scenarios::list(),
+        Command::Scenarios => Ok(scenarios::list()),
     }
 }
 

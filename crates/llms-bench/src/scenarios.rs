@@ -5,10 +5,10 @@ use std::io::Write;
 use bench_runner::ScenarioRegistry;
 use llms_core::bench::Load;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 
 /// Prints name, load and purpose of each.
-pub(crate) fn list() -> Result<Exit, Failure> {
+pub(crate) fn list() -> Exit {
     let mut out = std::io::stdout().lock();
     for s in ScenarioRegistry::builtin().iter() {
         let load = match &s.load {
@@ -24,5 +24,5 @@ pub(crate) fn list() -> Result<Exit, Failure> {
             break;
         }
     }
-    Ok(Exit::Ok)
+    Exit::Ok
 }

@@ -125,8 +125,8 @@ pub fn unique_names(targets: &[TargetSpec]) -> Result<Vec<String>, ConfigErrors>
         match (&t.name, &t.base_url) {
             (Some(name), _) => errors.push(format!("target[{i}].name"), "expected a name used once", name),
             (None, Some(url)) => {
-                names[i] =
-                    format!("{}@{}", names[i], url.split("://").nth(1).unwrap_or(url).trim_end_matches('/'))
+                let host = url.split("://").nth(1).unwrap_or(url).trim_end_matches('/');
+                names[i] = format!("{}@{host}", names[i]);
             }
             (None, None) => {}
         }
