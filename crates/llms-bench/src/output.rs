@@ -12,6 +12,8 @@ use bench_analysis::{
 };
 use bench_report::{Document, Style, render_json, render_markdown, render_text};
 
+use llms_core::config::process_env;
+
 use crate::{
     cli::{Format, OutputArgs},
     exit::Failure,
@@ -57,7 +59,7 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
     if let Some(path) = &out.markdown {
         save(path, render_markdown(doc))?;
     }
-    let color = io::stdout().is_terminal() && !crate::session::no_color();
+    let color = io::stdout().is_terminal() && process_env("NO_COLOR").is_none();
     let text = match out.format {
         Format::Text => render_text(doc, &Style { width: width(), color }),
         Format::Markdown => render_markdown(doc),

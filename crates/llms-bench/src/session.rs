@@ -12,7 +12,6 @@ use bench_store::{JsonlSink, RunDir, RunSink, Tee};
 use llms_core::{
     CallContext,
     bench::{BenchmarkRunner, BuildInfo, Level, PerformanceAnalyzer, RunResult, Target},
-    config::process_env,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -183,11 +182,6 @@ fn cancel_on_interrupt() -> CancellationToken {
         }
     });
     token
-}
-
-/// Whether the environment asks for plain text.
-pub(crate) fn no_color() -> bool {
-    process_env("NO_COLOR").is_some()
 }
 
 /// Where a path is written, refusing to begin a run whose result could not be kept.
