@@ -37,7 +37,6 @@ impl Validator<'_> {
         let mut complain = |what: String| found.push(format!("{at}: {what}"));
         for (keyword, rule) in rules {
             match keyword.as_str() {
-                "$schema" | "$id" | "$defs" | "title" | "description" | "format" => {}
                 "type" => {
                     if !names(rule).any(|name| is_of_type(value, name)) {
                         complain(format!("expected {rule}, found {value}"));
@@ -54,7 +53,14 @@ impl Validator<'_> {
                         complain(format!("expected {keyword} {limit}, found {x}"));
                     }
                 }
-                "const"
+                // Said to the reader, or looked at below; `const` and `enum` come here when they hold.
+                "$schema"
+                | "$id"
+                | "$defs"
+                | "title"
+                | "description"
+                | "format"
+                | "const"
                 | "enum"
                 | "required"
                 | "properties"
@@ -117,7 +123,7 @@ impl Validator<'_> {
             match (described.and_then(|d| d.get(name)), others) {
                 (Some(rule), _) | (None, Some(rule)) => self.check(rule, field, &at, found),
                 (None, None) if described.is_some() => {
-                    found.push(format!("{at}: the schema does not describe it"))
+                    found.push(format!("{at}: the schema does not describe it"));
                 }
                 (None, None) => {}
             }
@@ -152,8 +158,8 @@ fn within(keyword: &str, x: f64, limit: f64) -> bool {
     }
 }
 
-/// Every object and array of `value`, as pointers.
-pub fn containers(value: &Value) -> Vec<String> {
+/// The objects of `value`, as pointers; of the items of a list the first stands for all.
+pub fn objects(value: &Value) -> Vec<String> {
     fn walk(value: &Value, at: &str, out: &mut Vec<String>) {
         let escape = |name: &str| name.replace('~', "~0").replace('/', "~1");
         match value {
@@ -162,8 +168,9 @@ pub fn containers(value: &Value) -> Vec<String> {
                 fields.iter().for_each(|(name, v)| walk(v, &format!("{at}/{}", escape(name)), out));
             }
             Value::Array(items) => {
-                out.push(at.to_owned());
-                items.iter().enumerate().for_each(|(i, v)| walk(v, &format!("{at}/{i}"), out));
+                if let Some(first) = items.first() {
+                    walk(first, &format!("{at}/0"), out);
+                }
             }
             _ => {}
         }
