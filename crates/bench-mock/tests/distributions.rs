@@ -1,4 +1,5 @@
 //! Draws follow the distribution that the configuration names, and its stated quantiles and means are true.
+#![allow(clippy::unwrap_used)] // a panic in a test is its report
 
 mod common;
 

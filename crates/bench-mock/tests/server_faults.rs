@@ -1,4 +1,5 @@
 //! Each fault on a raw socket, in each protocol.
+#![allow(clippy::unwrap_used)] // a panic in a test is its report
 
 mod common;
 

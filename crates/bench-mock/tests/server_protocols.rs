@@ -1,4 +1,5 @@
 //! The four protocols on a real socket: each says, whole and streamed, what the profile drew.
+#![allow(clippy::unwrap_used)] // a panic in a test is its report
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! T026, spec 6.2: the enhanced mock on the virtual clock. What is measured is what was configured, exactly.
+#![allow(clippy::unwrap_used)] // a panic in a test is its report
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! One call of the in-process model, whole or streamed.
 
-use std::{borrow::Cow, future::poll_fn, time::Duration};
+use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use llms_core::{
@@ -13,7 +13,7 @@ use crate::{
     ask::Ask,
     engine::{Admission, Decision, Ticket},
     plan::{Ending, Finish, Part, Plan, Step},
-    profile::{FaultKind, Profile},
+    profile::{FaultKind, Prepared, Profile},
     truth::{TruthOutcome, Write},
 };
 
@@ -36,7 +36,7 @@ async fn begin<'a>(
     request: &ChatRequest,
     ctx: &'a CallContext,
     stream: bool,
-) -> Result<(Call<'a>, Profile)> {
+) -> Result<(Call<'a>, Arc<Prepared>)> {
     let ask = Ask::of_request(&model.info.model, request, stream);
     let arrival = ctx.now();
     ctx.emit(|| CallEvent::Sent { at: arrival });
@@ -58,7 +58,7 @@ async fn begin<'a>(
             let (permit, start) = entry.wait().await;
             ticket.begin(permit, start, &profile.profile, &ask, plan.steps.len());
             let call = Call { ctx, op, ticket, plan, start, key, bytes: 0, reads: 0 };
-            Ok((call, profile.profile.clone()))
+            Ok((call, profile))
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) async fn whole(
     request: &ChatRequest,
     ctx: &CallContext,
 ) -> Result<ChatResponse> {
-    let (mut call, profile) = begin(model, op, request, ctx, false).await?;
+    let (mut call, prepared) = begin(model, op, request, ctx, false).await?;
     let due = call.due(call.plan.end_at);
     call.until(due).await;
     if let Ending::Broken(kind) = call.plan.ending {
@@ -141,7 +141,7 @@ pub(super) async fn whole(
             })
             .collect(),
         finish_reason: Some(finish(plan)),
-        usage: usage(plan, &profile),
+        usage: usage(plan, &prepared.profile),
         model: Some(model.info.model.clone()),
         id: Some(id(call.key)),
     };
@@ -157,7 +157,7 @@ pub(super) async fn streamed(
     ctx: &CallContext,
     sink: &mut dyn EventSink,
 ) -> Result<Outcome> {
-    let (mut call, profile) = begin(model, op, request, ctx, true).await?;
+    let (mut call, prepared) = begin(model, op, request, ctx, true).await?;
     if let Ending::Broken(kind @ (FaultKind::Timeout | FaultKind::Network)) = call.plan.ending {
         call.until(call.due(call.plan.end_at)).await;
         return Err(call.fail(kind));
@@ -169,7 +169,7 @@ pub(super) async fn streamed(
     poll_fn(|cx| sink.poll_ready(cx)).await;
     let together = call.plan.steps.first().is_some_and(|s| s.at == call.plan.head_at);
     let mut early = None;
-    if !together && profile.role_chunk {
+    if !together && prepared.profile.role_chunk {
         early = Some(call.deliver(due, 0, 0));
     }
     let (answer_id, answer_model) = (id(call.key), model.info.model.as_str());
@@ -202,7 +202,7 @@ pub(super) async fn streamed(
     let stamp = call.deliver(due, 0, 0);
     let outcome = Outcome {
         finish_reason: Some(finish(&call.plan)),
-        usage: usage(&call.plan, &profile),
+        usage: usage(&call.plan, &prepared.profile),
         model: Some(answer_model.to_owned()),
         id: Some(answer_id.clone()),
     };

@@ -51,6 +51,11 @@ impl Profile {
         Duration::from_secs_f64(self.gap_ms.mean() * self.pace.mean() * self.scale())
     }
 
+    /// Mean time to the last token, for answers of `tokens` visible tokens (at least 1).
+    pub fn true_e2e_mean(&self, tokens: u32) -> Duration {
+        self.true_ttft_mean() + self.true_gap_mean() * tokens.saturating_sub(1)
+    }
+
     /// Mean length of an answer in tokens, before rounding and `max_tokens`; without hidden reasoning.
     pub fn true_output_tokens_mean(&self) -> f64 {
         (self.output_tokens.mean() * self.verbosity).max(1.0)

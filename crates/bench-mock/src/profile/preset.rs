@@ -63,21 +63,22 @@ impl Preset {
             Self::OpenAi => Profile {
                 faults: FaultRule::split(0.02, &[FaultKind::RateLimit, FaultKind::Timeout]),
                 memory: Memory { bytes: 2_000_000, streaming_factor: 1.5 },
-                prices: prices("openai small model", 15, 60),
+                prices: Some(prices("openai small model", 15, 60)),
                 ..shape(200, 0.3, 40.0, 0.2)
             },
             Self::Anthropic => Profile {
                 faults: FaultRule::split(0.01, &[FaultKind::Quota, FaultKind::Auth]),
                 memory: Memory { bytes: 1_500_000, streaming_factor: 2.0 },
-                prices: prices("anthropic small model", 100, 500),
+                prices: Some(prices("anthropic small model", 100, 500)),
                 ..shape(150, 0.25, 35.0, 0.15)
             },
-            Self::Bedrock => {
-                Profile { prices: prices("bedrock small model", 25, 125), ..shape(300, 0.25, 30.0, 0.2) }
-            }
+            Self::Bedrock => Profile {
+                prices: Some(prices("bedrock small model", 25, 125)),
+                ..shape(300, 0.25, 30.0, 0.2)
+            },
             // Ollama's first bytes come with its first token.
             Self::Ollama => {
-                Profile { head_share: 1.0, prices: prices("local", 0, 0), ..shape(500, 0.2, 25.0, 0.1) }
+                Profile { head_share: 1.0, prices: Some(prices("local", 0, 0)), ..shape(500, 0.2, 25.0, 0.1) }
             }
             Self::VerySlow => Profile { output_tokens: Dist::constant(8.0), ..shape(5000, 0.8, 1.0, 0.2) },
             Self::VeryFast => shape(10, 0.05, 200.0, 0.05),
@@ -86,12 +87,12 @@ impl Preset {
 }
 
 /// Prices in cents for a million tokens.
-fn prices(label: &str, input_cents: i64, output_cents: i64) -> Option<SimulatedPrices> {
-    Some(SimulatedPrices {
+fn prices(label: &str, input_cents: i64, output_cents: i64) -> SimulatedPrices {
+    SimulatedPrices {
         label: format!("simulated: {label}"),
         input_usd_per_mtok: Decimal::new(input_cents, 2),
         output_usd_per_mtok: Decimal::new(output_cents, 2),
-    })
+    }
 }
 
 impl fmt::Display for Preset {

@@ -43,6 +43,11 @@ pub(super) struct Connection {
 pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, number: u64) {
     // A connection without this option works, only later.
     let _ = stream.set_nodelay(true);
+    // So that the first write finds the socket known to be writable; here, because nothing may be waited for
+    // between the arrival of a request and its place in the queue.
+    if stream.writable().await.is_err() {
+        return;
+    }
     let mut conn = Connection { stream, number, ahead: Vec::new(), buffers: Buffers::default() };
     loop {
         let read = tokio::select! {
@@ -76,8 +81,6 @@ async fn answer(shared: &Arc<Shared>, conn: &mut Connection, request: Request) -
         let head_only = request.method == "HEAD";
         return respond::at_once(shared, conn, &request, &reply, head_only).await;
     };
-    // So that the first write finds the socket known to be writable.
-    conn.stream.writable().await?;
     respond::chat(shared, conn, request, protocol, model, stream, azure).await
 }
 

@@ -54,6 +54,9 @@ use config::Engines;
 
 /// How long answers in flight may go on after [`Server::shutdown`].
 const GRACE: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted.
+#[cfg(unix)]
+const BACKLOG: i32 = 4_096;
 /// How long a look at the truth waits for answers that are just ending.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -104,6 +107,9 @@ impl ServerConfig {
             StartError::Io(format!("cannot listen on {}: {e}; choose another port", self.bind))
         })?;
         listener.set_nonblocking(true)?;
+        // The standard library asks for 128: a burst of connections beyond that would wait for a retransmission.
+        #[cfg(unix)]
+        rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
         let addr = listener.local_addr()?;
         let mut log = TruthLog::new(self.truth_capacity);
         if let Some(path) = &self.truth_file {

@@ -22,7 +22,8 @@ pub(super) struct Request {
     pub close: bool,
     /// HTTP/1.0 knows no chunks.
     pub chunks: bool,
-    pub request_id: Option<String>,
+    /// `x-request-id`.
+    pub id: Option<String>,
     pub authorization: Option<String>,
     pub x_api_key: Option<String>,
     /// Anthropic's version header is there.
@@ -131,7 +132,7 @@ fn parse_head(buf: &[u8]) -> Result<Option<(Request, usize, Framing)>, Failed> {
         path: target.split(['?', '#']).next().unwrap_or("/").to_owned(),
         close: version == 0,
         chunks: version == 1,
-        request_id: None,
+        id: None,
         authorization: None,
         x_api_key: None,
         anthropic: false,
@@ -151,7 +152,7 @@ fn parse_head(buf: &[u8]) -> Result<Option<(Request, usize, Framing)>, Failed> {
             "expect" => framing.expects_continue = value.eq_ignore_ascii_case("100-continue"),
             "connection" if value.eq_ignore_ascii_case("close") => request.close = true,
             "connection" if value.eq_ignore_ascii_case("keep-alive") => request.close = false,
-            "x-request-id" => request.request_id = Some(value).filter(|v| !v.is_empty() && v.len() <= 256),
+            "x-request-id" => request.id = Some(value).filter(|v| !v.is_empty() && v.len() <= 256),
             "authorization" => request.authorization = Some(value),
             "x-api-key" => request.x_api_key = Some(value),
             "anthropic-version" => request.anthropic = true,
@@ -222,7 +223,7 @@ mod tests {
         let wire = b"POST http://h:1/v1/x?y=1 HTTP/1.1\r\nX-Request-ID: r-1\r\nContent-Length: 3\r\n\r\nabc";
         assert!(parse_head(&wire[..40]).unwrap().is_none());
         let (request, len, framing) = parse_head(wire).unwrap().unwrap();
-        assert_eq!((request.path.as_str(), request.request_id.as_deref()), ("/v1/x", Some("r-1")));
+        assert_eq!((request.path.as_str(), request.id.as_deref()), ("/v1/x", Some("r-1")));
         assert_eq!(len, wire.len() - 3);
         assert!(matches!(framing.length, Length::Known(3)) && !request.close);
         assert!(matches!(parse_head(b"\x16\x03\x01 tls?\r\n\r\n"), Err(Failed::Refuse(400, _))));

@@ -108,7 +108,7 @@ pub(super) async fn chat(
     stream: Option<bool>,
     azure: bool,
 ) -> Result<After, Gone> {
-    let id = request.request_id.as_deref();
+    let id = request.id.as_deref();
     if !authorized(shared, &request) {
         let reply = protocol.refusal(FaultKind::Auth, "", id.unwrap_or("req_unauthorized"), None);
         return at_once(shared, conn, &request, &reply, false).await;

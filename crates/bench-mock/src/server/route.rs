@@ -32,8 +32,12 @@ pub(super) fn route(method: &str, path: &str) -> Route {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let chat = |protocol| Route::Chat { protocol, model: None, stream: None, azure: false };
     match (method, parts.as_slice()) {
-        ("POST", ["v1" | "openai", "chat", "completions"] | ["chat", "completions"])
-        | ("POST", ["openai", "v1", "chat", "completions"]) => chat(Protocol::OpenAi),
+        (
+            "POST",
+            ["v1" | "openai", "chat", "completions"]
+            | ["chat", "completions"]
+            | ["openai", "v1", "chat", "completions"],
+        ) => chat(Protocol::OpenAi),
         ("POST", ["openai", "deployments", name, "chat", "completions"]) => Route::Chat {
             protocol: Protocol::OpenAi,
             model: Some(percent_decode(name)),

@@ -172,7 +172,7 @@ impl Bedrock {
         // The vendor pads frames so that their size does not tell their text.
         const PAD: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567";
         self.frames += 1;
-        payload["p"] = PAD[..1 + self.frames * 23 % PAD.len()].into();
+        payload["p"] = PAD[..=self.frames * 23 % PAD.len()].into();
         frame((":event-type", "event"), name, &payload, out);
     }
 

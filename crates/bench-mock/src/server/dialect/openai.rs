@@ -19,7 +19,7 @@ pub(super) fn parse(body: &Value, deployment: Option<String>) -> Result<Ask, Rep
             &format!("Missing required parameter: '{field}'."),
             "invalid_request_error",
             Some(field),
-            { Some("missing_required_parameter") },
+            Some("missing_required_parameter"),
         )
     };
     let model = body["model"].as_str().map(str::to_owned).or(deployment.clone());
