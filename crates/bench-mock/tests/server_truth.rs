@@ -51,7 +51,7 @@ fn every_answer(threads: usize) {
     let config = ServerConfig { threads, ..ServerConfig::default() };
     let server = config.map_profiles(|_| profile.clone()).start().unwrap();
     let before = RealClock.now();
-    let threads: Vec<_> = (0..8)
+    let clients: Vec<_> = (0..8)
         .map(|t| {
             let addr = server.addr();
             thread::spawn(move || {
@@ -65,8 +65,8 @@ fn every_answer(threads: usize) {
             })
         })
         .collect();
-    for thread in threads {
-        thread.join().unwrap();
+    for client in clients {
+        client.join().unwrap();
     }
     let after = RealClock.now();
     let truth = server.truth();
