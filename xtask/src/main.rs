@@ -53,13 +53,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the release binary and hands over to it; its exit code is ours.
+/// Builds the release binary and hands over to it.
 fn bench(args: &[String]) -> ExitCode {
-    let built = cargo(["build", "--quiet", "--release", "--package", "llms-bench"]);
-    if let Err(code) = built {
-        return code;
+    // Silent when there is little to do; cargo's own progress while a newcomer waits for the first build.
+    let mut build = vec!["build", "--release", "--package", "llms-bench"];
+    if process::is_built() {
+        build.push("--quiet");
+    } else {
+        process::say("building llms-bench; the first time takes some minutes");
     }
-    process::binary(args)
+    match cargo(build) {
+        Ok(()) => process::binary(args),
+        Err(code) => code,
+    }
 }
 
 fn tests() -> Vec<Step> {

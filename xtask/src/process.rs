@@ -87,14 +87,25 @@ pub(crate) fn has_nextest() -> bool {
         .is_ok_and(|s| s.success())
 }
 
-/// Runs the release binary, in the caller's directory; its exit code is the answer.
+/// Hands over to the release binary, in the caller's directory. On Unix this process becomes it, so that Ctrl-C
+/// and the exit code are its own.
 pub(crate) fn binary(args: &[String]) -> ExitCode {
     let mut command = Command::new(binary_path());
     command.args(args);
-    match status(&mut command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(code) => code,
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let error = command.exec();
+        eprintln!("cannot run {}: {error}", command.get_program().to_string_lossy());
+        ExitCode::from(2)
     }
+    #[cfg(not(unix))]
+    status(&mut command).map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+/// Whether the binary was built before.
+pub(crate) fn is_built() -> bool {
+    binary_path().exists()
 }
 
 fn binary_path() -> PathBuf {

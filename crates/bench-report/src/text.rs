@@ -2,11 +2,7 @@
 
 use llms_core::bench::{Level, Origin, TargetAnalysis};
 
-use crate::{
-    Document, Style, number,
-    table::wrap,
-    words::{self, target_label},
-};
+use crate::{Document, Style, number, table::wrap, words};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
@@ -60,6 +56,11 @@ pub fn render_text(doc: &Document<'_>, style: &Style) -> String {
         tables(&mut page, doc);
     }
     for mut verdicts in words::verdicts(a) {
+        if verdicts.calm {
+            let line = format!("{}: no detectable difference between any two", verdicts.title);
+            page.out.push_str(&format!("\n{line}\n"));
+            continue;
+        }
         verdicts.table.drop_absent();
         page.out.push('\n');
         let table = verdicts.table.text(page.width);
@@ -107,7 +108,8 @@ fn tables(page: &mut Page, doc: &Document<'_>) {
 
 /// Q1 of the contract: provider, mean and p95 latency, requests per second, error share, cost.
 fn single_target(page: &mut Page, t: &TargetAnalysis, origin: Origin) {
-    let mut lines = vec![("target", target_label(t)), ("answers", format!("{} of {}", t.ok, t.scheduled))];
+    let mut lines =
+        vec![("target", t.target.clone()), ("answers", format!("{} of {}", t.ok, t.ok + t.failed))];
     let mut metric = |label: &'static str, name: &str| {
         let Some(m) = t.metrics.get(name).filter(|m| m.n + m.n_failed > 0) else { return };
         let mut parts = vec![format!("mean {}", number::measured_interval(Some(&m.mean), &m.unit))];

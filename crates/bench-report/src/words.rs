@@ -13,15 +13,6 @@ use crate::{
     table::Table,
 };
 
-/// Name of a target, marked when it is simulated.
-pub(crate) fn target_label(t: &TargetAnalysis) -> String {
-    if t.simulated && !t.target.contains("simulated") {
-        format!("{} (simulated)", t.target)
-    } else {
-        t.target.clone()
-    }
-}
-
 fn duration(seconds: f64) -> String {
     if seconds < 120.0 {
         format!("{} s", number::digits(seconds))
@@ -34,14 +25,14 @@ fn duration(seconds: f64) -> String {
 pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
     let m = doc.manifest;
     let s = &m.scenario;
-    let simulated = m.targets.iter().filter(|t| t.simulated).count();
     let mut title = format!("{} · scenario {}", m.label.as_deref().unwrap_or("llms-bench"), s.name);
-    if simulated > 0 {
-        title.push_str(if simulated == m.targets.len() {
-            " · SIMULATED vendors on this machine"
+    let simulated: Vec<&str> = m.targets.iter().filter(|t| t.simulated).map(|t| t.name.as_str()).collect();
+    if !simulated.is_empty() {
+        if simulated.len() == m.targets.len() {
+            title.push_str(" · SIMULATED vendors on this machine");
         } else {
-            " · some targets SIMULATED"
-        });
+            title.push_str(&format!(" · SIMULATED: {}", simulated.join(", ")));
+        }
     }
     let load = match &s.load {
         Load::Closed { concurrency, think_time } => {
@@ -63,7 +54,7 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
             format!("open loop, {} requests/s per target, {law} arrivals{cap}", number::digits(*rate))
         }
     };
-    let requests: u64 = doc.analysis.targets.iter().map(|t| t.scheduled).sum();
+    let requests: u64 = doc.analysis.targets.iter().map(|t| t.ok + t.failed).sum();
     let window = doc.analysis.targets.first().map_or(0.0, |t| t.throughput.window_s);
     let seed = s.seeds.order.map_or_else(String::new, |seed| format!(" · seed {seed}"));
     let origin = match doc.analysis.headline_origin {
@@ -110,8 +101,8 @@ pub(crate) fn latency_table(a: &Analysis, intervals: bool) -> Table {
             }
         };
         let mut row = vec![
-            target_label(t),
-            format!("{}/{}", t.ok, t.scheduled),
+            t.target.clone(),
+            format!("{}/{}", t.ok, t.ok + t.failed),
             show(q("ttft", 0.5)),
             show(q("e2e", 0.5)),
             number::measured(q("e2e", 0.95).as_ref(), "s"),
@@ -131,7 +122,7 @@ pub(crate) fn detail_table(a: &Analysis) -> Table {
     for t in &a.targets {
         let per_thousand = t.cost.value().and_then(|c| c.per_success_usd).map(|d| d * Decimal::from(1000));
         table.row([
-            target_label(t),
+            t.target.clone(),
             number::measured(quantile(t, "e2e", 0.99).as_ref(), "s"),
             number::measured(quantile(t, "tpot", 0.5).as_ref(), "s"),
             if t.scheduled == 0 {
@@ -166,6 +157,8 @@ pub(crate) struct MetricVerdicts {
     pub(crate) table: Table,
     /// Pairs that cannot be compared, and why.
     pub(crate) remarks: Vec<String>,
+    /// Nothing to see: no detectable difference in any pair, and no ratio to show.
+    pub(crate) calm: bool,
 }
 
 fn verdict_words(pair: &PairComparison, def: Option<&MetricDef>) -> String {
@@ -200,10 +193,11 @@ fn metric_verdicts<'p>(
     let def = metric::find(name);
     let title = def.map_or(name, |m| m.title).to_owned();
     let mut table = Table::new([title.as_str(), "ratio", "verdict", "pairs"]);
-    let (mut any, mut remarks) = (false, Vec::new());
+    let (mut any, mut calm, mut remarks) = (false, true, Vec::new());
     for pair in pairs {
         any = true;
         let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
+        calm &= ratio.is_none() && matches!(pair.verdict, Verdict::NoDetectableDifference { .. });
         let one_sided = pair.only_a_failed + pair.only_b_failed;
         table.row([
             format!("{} vs {}", pair.a, pair.b),
@@ -219,7 +213,7 @@ fn metric_verdicts<'p>(
             remarks.push(format!("{} and {}: {reason}", pair.a, pair.b));
         }
     }
-    any.then_some(MetricVerdicts { title, table, remarks })
+    any.then_some(MetricVerdicts { title, table, remarks, calm })
 }
 
 /// How the verdict tables are to be read.
@@ -260,25 +254,25 @@ pub(crate) fn failures(a: &Analysis) -> Vec<String> {
     let mut lines = Vec::new();
     for t in &a.targets {
         if let Some(why) = &t.unavailable {
-            lines.push(format!("{}: not measured: {why}", target_label(t)));
+            lines.push(format!("{}: not measured: {why}", t.target));
         }
         for g in &t.errors {
             let status = g.status.map_or_else(String::new, |s| format!(", HTTP {s}"));
             let phase = g.phase.map_or_else(String::new, |p| format!(" in {p}"));
             lines.push(format!(
                 "{}: {} × {}{status}{phase}: “{}”. {}",
-                target_label(t),
+                t.target,
                 g.count,
                 g.code,
                 g.sample.message,
-                g.advice
+                // What a simulation injects is nobody's mistake.
+                if t.simulated { "injected by the simulation" } else { &g.advice }
             ));
         }
         if t.censored > 0 {
             lines.push(format!(
-                "{}: {} requests were still in flight when the run ended and count as unknown",
-                target_label(t),
-                t.censored
+                "{}: {} requests were still in flight when the run ended",
+                t.target, t.censored
             ));
         }
     }
@@ -290,8 +284,7 @@ pub(crate) fn notes(doc: &Document<'_>) -> Vec<String> {
     let resent = doc.analysis.targets.iter().filter(|t| t.resent > 0).map(|t| {
         format!(
             "{}: {} requests were sent again because the server had closed the kept-alive connection",
-            target_label(t),
-            t.resent
+            t.target, t.resent
         )
     });
     resent.chain(doc.notes.iter().cloned()).collect()
@@ -342,12 +335,12 @@ pub(crate) fn not_measured(a: &Analysis) -> Vec<String> {
                 // Said once for all targets when it is.
                 if !a.not_measured.iter().any(|line| line.contains(reason)) {
                     let title = metric::find(name).map_or(name, |d| d.title);
-                    add(format!("{}: {title} p{}: {reason}", target_label(t), p * 100.0));
+                    add(format!("{}: {title} p{}: {reason}", t.target, p * 100.0));
                 }
             }
         }
         if let Some(reason) = t.cost.reason() {
-            add(format!("{}: cost: {reason}", target_label(t)));
+            add(format!("{}: cost: {reason}", t.target));
         }
     }
     lines

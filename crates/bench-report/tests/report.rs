@@ -195,15 +195,15 @@ closed loop, 64 users, each asking every target in turn
 latency counts from sent (service time); failures rank above every latency; 95 %
   intervals in brackets
 
-target                  ok/all           TTFT p50            E2E p50  E2E p95
-anthropic (simulated)  400/400  150 ms [147, 153]  450 ms [441, 459]   600 ms
-openai (simulated)     400/400  200 ms [196, 204]  600 ms [588, 612]   800 ms
+target       ok/all           TTFT p50            E2E p50  E2E p95
+anthropic  400/400  150 ms [147, 153]  450 ms [441, 459]   600 ms
+openai     400/400  200 ms [196, 204]  600 ms [588, 612]   800 ms
 "
         .to_owned()
             + "
-target                 E2E p99  TPOT p50  req/s  tok/s          errors
-anthropic (simulated)   675 ms   18.8 ms   18.2    291  0 % [0, 0.950]
-openai (simulated)      900 ms   25.0 ms   18.2    291  0 % [0, 0.950]
+target     E2E p99  TPOT p50  req/s  tok/s          errors
+anthropic   675 ms   18.8 ms   18.2    291  0 % [0, 0.950]
+openai      900 ms   25.0 ms   18.2    291  0 % [0, 0.950]
 
 TTFT                                 ratio  verdict      pairs
 anthropic vs openai  0.752× [0.731, 0.774]   faster  391 (3:6)
@@ -221,8 +221,8 @@ Best
   lowest ttft: anthropic, 150 ms
 
 Not measured
-  anthropic (simulated): cost: no price for it; give a price file
-  openai (simulated): cost: no price for it; give a price file
+  anthropic: cost: no price for it; give a price file
+  openai: cost: no price for it; give a price file
 
 Validity
   VALID (1 checks in bounds: send_lag)
@@ -273,10 +273,7 @@ fn a_failed_target_says_why_and_what_to_do() {
     let a = analysis(&m, vec![target("a", 1.0), broken]);
     let page = text(&m, &a, 80);
     assert!(page.contains("> 60 s"), "{page}");
-    assert!(
-        page.contains("b (simulated): 400 × rate_limit, HTTP 429: “slow | down”. Lower the load."),
-        "{page}"
-    );
+    assert!(page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. Lower the load."), "{page}");
     let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[] };
     assert!(render_markdown(&doc).contains("slow \\| down"));
 }
@@ -289,7 +286,7 @@ fn what_is_too_small_is_not_invented() {
     e2e.quantiles[2].all = Measured::absent("n too small: p99 needs 368 requests, there are 30");
     let a = analysis(&m, vec![small, target("b", 1.0)]);
     let page = text(&m, &a, 80);
-    assert!(page.contains("a (simulated): E2E latency p99: n too small: p99 needs 368 requests"), "{page}");
+    assert!(page.contains("a: E2E latency p99: n too small: p99 needs 368 requests"), "{page}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub max_tokens: Option<u32>,
     /// Sampling temperature.
-    #[arg(long, value_name = "T", help_heading = "Work")]
+    #[arg(allow_negative_numbers = true, long, value_name = "T", help_heading = "Work")]
     pub temperature: Option<f64>,
     /// Ask for whole answers instead of streams; token-level metrics are then absent.
     #[arg(long, help_heading = "Work")]
@@ -164,7 +164,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "Load", conflicts_with = "request_rate")]
     pub concurrency: Option<u32>,
     /// Open loop: requests per second for each target, whatever the completions.
-    #[arg(long, value_name = "RATE", help_heading = "Load")]
+    #[arg(allow_negative_numbers = true, long, value_name = "RATE", help_heading = "Load")]
     pub request_rate: Option<f64>,
     /// Law of the arrivals under --request-rate.
     #[arg(long, value_enum, help_heading = "Load", requires = "request_rate")]
@@ -204,7 +204,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
     pub prices: Option<PathBuf>,
     /// Share of failed requests of any target above which the exit code is 3.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, help_heading = "Judging")]
+    #[arg(
+        allow_negative_numbers = true,
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.5,
+        help_heading = "Judging"
+    )]
     pub max_error_rate: f64,
 
     /// Name of the run in reports.

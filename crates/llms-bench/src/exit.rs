@@ -77,8 +77,22 @@ impl From<Error> for Failure {
                 | ErrorCode::InvalidRequest
                 | ErrorCode::Authentication
         );
-        Self { exit: if usage { Exit::Usage } else { Exit::Run }, message: e.message().to_owned() }
+        Self { exit: if usage { Exit::Usage } else { Exit::Run }, message: with_causes(&e) }
     }
+}
+
+/// The message with those causes that it does not name itself.
+fn with_causes(e: &Error) -> String {
+    let mut message = e.message().to_owned();
+    let mut cause = std::error::Error::source(e);
+    while let Some(c) = cause {
+        let text = c.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = c.source();
+    }
+    message
 }
 
 impl From<ConfigErrors> for Failure {

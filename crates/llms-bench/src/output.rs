@@ -50,26 +50,38 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
         files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
     }
     let doc = &Document { files: &files, ..*doc };
-    let save = |path: &Path, text: String| {
-        fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
-    };
-    if let Some(path) = &out.json {
-        save(path, render_json(doc))?;
-    }
-    if let Some(path) = &out.markdown {
-        save(path, render_markdown(doc))?;
-    }
     let color = io::stdout().is_terminal() && process_env("NO_COLOR").is_none();
     let text = match out.format {
         Format::Text => render_text(doc, &Style { width: width(), color }),
         Format::Markdown => render_markdown(doc),
         Format::Json => render_json(doc),
     };
-    // A reader that closes early (`| head`) is no failure of ours.
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    // Printed before any file is written, so that a full disk costs the file and not the result. A reader that
+    // closes early (`| head`) is no failure of ours.
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::run(format!("cannot write the report: {e}")))
+            return Err(Failure::run(format!("cannot write the report: {e}")));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if let Some(path) = &out.json {
+        save(path, &render_json(doc))?;
+    }
+    if let Some(path) = &out.markdown {
+        save(path, &render_markdown(doc))?;
+    }
+    Ok(())
+}
+
+/// Replaces a file in one step where its directory permits: readers see the old or the new one, never half.
+fn save(path: &Path, text: &str) -> Result<(), Failure> {
+    let part = path.with_added_extension("part");
+    let special = path.exists() && !path.is_file();
+    let written = if special {
+        fs::write(path, text)
+    } else {
+        fs::write(&part, text).and_then(|()| fs::rename(&part, path))
+    };
+    written.map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
 }

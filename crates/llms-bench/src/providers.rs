@@ -124,11 +124,12 @@ async fn first_word(model: &SharedModel, scenario: &Scenario, ctx: &CallContext)
 
 /// What is wrong with a target and what to do about it.
 fn describe(e: &Error, info: &TargetInfo) -> String {
+    // What the transport says of a connection has its advice in it.
+    if e.code() == ErrorCode::NetworkError {
+        return format!("{} ({})", e.message(), e.code());
+    }
     let at = info.model.endpoint.as_deref().unwrap_or("in-process");
     let advice = match e.code() {
-        ErrorCode::NetworkError => {
-            format!("check that the server at {at} is running and the address is right")
-        }
         ErrorCode::Timeout | ErrorCode::DeadlineExceeded => {
             "it did not answer in time; allow more with --timeout".to_owned()
         }

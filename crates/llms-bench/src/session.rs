@@ -11,7 +11,7 @@ use bench_runner::Runner;
 use bench_store::{JsonlSink, RunDir, RunSink, Tee};
 use llms_core::{
     CallContext,
-    bench::{BenchmarkRunner, BuildInfo, Level, PerformanceAnalyzer, RunResult, Target},
+    bench::{BenchmarkRunner, BuildInfo, Level, PerformanceAnalyzer, RunPhase, RunResult, Target},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,6 +48,9 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     {
         writable(path)?;
     }
+    if !args.no_save {
+        writable_dir(&args.output_dir)?;
+    }
     let cancel = cancel_on_interrupt();
     let ctx = CallContext::new().with_cancel(cancel.clone());
 
@@ -73,7 +76,16 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     for (label, path) in [("records", &args.records), ("truth log", &args.truth_log)] {
         files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
     }
-    conclude(&run, &analyzer, &args.output, notes, files, args.max_error_rate)
+    if run.manifest.interrupted && run.records.iter().all(|r| r.phase == RunPhase::Warmup) {
+        let kept = files.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>().join(", ");
+        let kept = if kept.is_empty() { String::new() } else { format!("; what there is stands in {kept}") };
+        return Err(Failure {
+            exit: Exit::Interrupted,
+            message: format!("interrupted before anything was measured{kept}"),
+        });
+    }
+    let exit = conclude(&run, &analyzer, &args.output, notes, files, args.max_error_rate)?;
+    Ok(if run.manifest.interrupted { Exit::Interrupted } else { exit })
 }
 
 fn check_count(plan: &Plan, kind: Kind) -> Result<(), Failure> {
@@ -105,13 +117,13 @@ async fn measure(
     }
     let runner = builder.build();
     let (mut sink, mut dir) = (Tee::new(), None);
+    if let Some(path) = &args.records {
+        sink = sink.with(JsonlSink::new(path));
+    }
     if !args.no_save {
         let run = RunSink::new(&args.output_dir, &run_id);
         dir = Some(run.dir().to_owned());
         sink = sink.with(run);
-    }
-    if let Some(path) = &args.records {
-        sink = sink.with(JsonlSink::new(path));
     }
     let result = runner.run(targets, &plan.scenario, &mut sink, ctx).await;
     display.finish();
@@ -127,7 +139,9 @@ pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let dir = RunDir::find(&args.output_dir, &args.run).map_err(|e| Failure::usage(e.message()))?;
     let run = dir.load().map_err(|e| Failure::run(e.message()))?;
     let files = vec![("run".to_owned(), dir.path().display().to_string())];
-    conclude(&run, &analyzer, &args.output, Vec::new(), files, 1.0)
+    let exit = conclude(&run, &analyzer, &args.output, Vec::new(), files, 1.0)?;
+    // Rendering succeeded; that the run lacked a target was its own exit code.
+    Ok(if exit == Exit::Run { Exit::Ok } else { exit })
 }
 
 /// Judges, prints, writes files, and says how the program ends.
@@ -139,15 +153,9 @@ fn conclude(
     files: Files,
     max_error_rate: f64,
 ) -> Result<Exit, Failure> {
-    if run.records.is_empty() && run.manifest.interrupted {
-        return Ok(Exit::Interrupted);
-    }
     let analysis = analyzer.analyze(run).map_err(|e| Failure::run(e.message()))?;
     let doc = Document { manifest: &run.manifest, analysis: &analysis, notes: &notes, files: &files };
     output::write(&doc, out)?;
-    if run.manifest.interrupted {
-        return Ok(Exit::Interrupted);
-    }
     let share = |t: &llms_core::bench::TargetAnalysis| t.failed as f64 / (t.ok + t.failed).max(1) as f64;
     let lost = analysis
         .targets
@@ -184,14 +192,34 @@ fn cancel_on_interrupt() -> CancellationToken {
     token
 }
 
-/// Where a path is written, refusing to begin a run whose result could not be kept.
+/// Refuses to begin a run whose result could not be kept: the file is opened for writing, and removed again when
+/// it was not there before.
 pub(crate) fn writable(path: &Path) -> Result<(), Failure> {
-    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) if !parent.is_dir() => Err(Failure::usage(format!(
-            "{}: the directory {} does not exist; create it first",
-            path.display(),
-            parent.display()
-        ))),
-        _ => Ok(()),
+    let existed = path.exists();
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    match opened {
+        Ok(_) if existed => Ok(()),
+        Ok(_) => std::fs::remove_file(path)
+            .map_err(|e| Failure::usage(format!("cannot write {}: {e}", path.display()))),
+        Err(e) => Err(Failure::usage(format!("cannot write {}: {e}; choose another place", path.display()))),
+    }
+}
+
+/// The same for the directory of runs, which is made when it is missing.
+fn writable_dir(dir: &Path) -> Result<(), Failure> {
+    let existing = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("."));
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    if existing.is_dir() {
+        writable(&existing.join(format!(".llms-bench-{}", Uuid::now_v7()))).map_err(|_| {
+            Failure::usage(format!(
+                "--output-dir: cannot write to {}; choose another place, or --no-save",
+                existing.display()
+            ))
+        })
+    } else {
+        Err(Failure::usage(format!(
+            "--output-dir: {} is not a directory; choose another place, or --no-save",
+            existing.display()
+        )))
     }
 }

@@ -52,7 +52,10 @@ impl FromStr for TargetSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("expected provider:model or provider:model@http://host:port, found `{text}`");
         let (provider, rest) = text.split_once(':').ok_or_else(wrong)?;
-        let (model, base_url) = match rest.rfind("@http") {
+        // Not the last `@` alone: model names may hold one, and so may an address, which is then refused by name.
+        let address =
+            rest.rfind("@http").or_else(|| rest.rfind('@').filter(|at| rest[*at..].contains("://")));
+        let (model, base_url) = match address {
             Some(at) => (&rest[..at], Some(rest[at + 1..].to_owned())),
             None => (rest, None),
         };

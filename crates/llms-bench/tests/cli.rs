@@ -65,12 +65,8 @@ fn missing_keys_name_the_variable() {
 
 #[test]
 fn unreachable_hosts() {
-    check(&["run", "--target", NOBODY, "-n", "1"], 3, &["127.0.0.1:1", "is running"]);
-    check(
-        &["run", "--target", "ollama:tiny@http://127.0.0.1:1", "-n", "1"],
-        3,
-        &["127.0.0.1:1", "is running"],
-    );
+    check(&["run", "--target", NOBODY, "-n", "1"], 3, &["127.0.0.1:1", "running"]);
+    check(&["run", "--target", "ollama:tiny@http://127.0.0.1:1", "-n", "1"], 3, &["127.0.0.1:1", "running"]);
     check(
         &["compare", "--target", NOBODY, "--target", "anthropic:m@http://127.0.0.1:2"],
         3,
@@ -106,6 +102,19 @@ fn impossible_combinations() {
 #[test]
 fn wrong_values() {
     check(&["run", "--target", "gpt-4o"], 2, &["provider:model"]);
+    check(&["run", "--target", "openai:m@ftp://host/v1"], 2, &["http:// or https://"]);
+    check(&["run", "--target", NOBODY, "--request-rate", "-1"], 2, &["above 0"]);
+    check(
+        &["run", "--target", NOBODY, "--request-rate", "5", "--duration", "9999999h"],
+        2,
+        &["duration", "30 days"],
+    );
+    check(
+        &["run", "--target", NOBODY, "--request-rate", "1", "-n", "18446744073709551615"],
+        2,
+        &["10000000 arrivals"],
+    );
+    check(&["run", "--target", NOBODY, "-n", "2", "--warmup", "4294967295"], 2, &["warmup", "1000000"]);
     check(&["run", "--target", "openai:m@http://user:pw@h/v1"], 2, &["without credentials"]);
     check(&["run", "--target", NOBODY, "--concurrency", "0"], 2, &["concurrency", "1 to 10000"]);
     check(&["run", "--target", NOBODY, "--request-rate", "0"], 2, &["rate", "above 0"]);
@@ -127,6 +136,32 @@ fn wrong_values() {
 fn files_that_cannot_be_written_are_known_before_anything_is_sent() {
     for flag in ["--json", "--markdown", "--records"] {
         check(&["run", "--target", NOBODY, flag, "no/such/dir/file"], 2, &["no/such/dir"]);
+        // A directory is no file.
+        check(&["run", "--target", NOBODY, flag, "."], 2, &["cannot write"]);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    check_in(
+        dir.path(),
+        &["run", "--target", NOBODY, "--output-dir", "file"],
+        2,
+        &["--output-dir", "not a directory"],
+    );
+}
+
+#[test]
+fn prompt_files_that_cannot_be_read_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("latin.txt"), b"caf\xe9\n").unwrap();
+    fs::write(dir.path().join("bad.jsonl"), "{\"prompt\": \"a\"}\n{\"prompt\": \n").unwrap();
+    fs::write(dir.path().join("empty.txt"), "\n\n").unwrap();
+    for (file, says) in [
+        ("nope.txt", vec!["nope.txt", "No such file"]),
+        ("latin.txt", vec!["latin.txt", "UTF-8"]),
+        ("bad.jsonl", vec!["bad.jsonl:2", "expected JSON", "EOF"]),
+        ("empty.txt", vec!["empty.txt", "at least one prompt"]),
+    ] {
+        check_in(dir.path(), &["run", "--target", NOBODY, "--prompts", file], 2, &says);
     }
 }
 

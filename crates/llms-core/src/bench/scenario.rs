@@ -1,6 +1,6 @@
 //! What is run: prompts, load, limits, and what a model must be able to do for it.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,13 @@ use crate::{
     error::{Error, ErrorCode, Result},
     model::{Capabilities, ModelInfo},
 };
+
+/// Longest measured window.
+const MAX_SECONDS: f64 = 30.0 * 86_400.0;
+/// Most warm-up requests per target.
+const MAX_WARMUP: u32 = 1_000_000;
+/// Most arrivals of a target that are drawn before a run.
+const MAX_ARRIVALS: f64 = 1e7;
 
 /// One prompt. A bare string in a file is a user message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,11 +213,12 @@ impl Scenario {
         let mut e = ConfigErrors::default();
         e.check(!self.name.trim().is_empty(), "name", "expected a name", "nothing");
         e.check(!self.prompts.is_empty(), "prompts", "expected at least one prompt", "none");
+        let mut ids = HashSet::with_capacity(self.prompts.len());
         for (i, p) in self.prompts.iter().enumerate() {
             if p.messages.iter().all(|m| m.text().trim().is_empty()) {
                 e.push(format!("prompts[{i}]"), "expected a message with text", "none");
             }
-            if self.prompts[..i].iter().any(|q| q.id == p.id) {
+            if !ids.insert(p.id.as_str()) {
                 e.push(format!("prompts[{i}].id"), "expected an id used once", &p.id);
             }
         }
@@ -225,12 +233,30 @@ impl Scenario {
             (Some(0), _) => e.push("requests", "expected at least 1", 0),
             _ => {}
         }
+        let seconds = self.duration.map(|d| d.as_secs_f64());
         e.check(
-            self.duration.is_none_or(|d| !d.is_zero()),
+            seconds.is_none_or(|s| s > 0.0 && s <= MAX_SECONDS),
             "duration",
-            "expected a duration above 0 s",
-            "0 s",
+            "expected a duration above 0 s, at most 30 days",
+            format!("{} s", seconds.unwrap_or(0.0)),
         );
+        e.check(
+            self.warmup.requests <= MAX_WARMUP,
+            "warmup.requests",
+            "expected at most 1000000",
+            self.warmup.requests,
+        );
+        if let Load::Open { rate, .. } = self.load {
+            let arrivals = seconds
+                .map_or(f64::INFINITY, |s| s * rate)
+                .min(self.requests.map_or(f64::INFINITY, |n| n as f64));
+            e.check(
+                arrivals <= MAX_ARRIVALS,
+                "requests",
+                "expected at most 10000000 arrivals, which are drawn before the run; shorten it",
+                arrivals,
+            );
+        }
         e.check(!self.timeout.is_zero(), "timeout", "expected a duration above 0 s", "0 s");
         e.check(
             !(self.requires_tools && self.tools.is_empty()),
