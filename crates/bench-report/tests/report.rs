@@ -195,7 +195,7 @@ closed loop, 64 users, each asking every target in turn
 latency counts from sent (service time); failures rank above every latency; 95 %
   intervals in brackets
 
-target       ok/all           TTFT p50            E2E p50  E2E p95
+target      ok/all           TTFT p50            E2E p50  E2E p95
 anthropic  400/400  150 ms [147, 153]  450 ms [441, 459]   600 ms
 openai     400/400  200 ms [196, 204]  600 ms [588, 612]   800 ms
 "
@@ -273,7 +273,7 @@ fn a_failed_target_says_why_and_what_to_do() {
     let a = analysis(&m, vec![target("a", 1.0), broken]);
     let page = text(&m, &a, 80);
     assert!(page.contains("> 60 s"), "{page}");
-    assert!(page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. Lower the load."), "{page}");
+    assert!(page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. injected by the simulation"), "{page}");
     let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[] };
     assert!(render_markdown(&doc).contains("slow \\| down"));
 }
