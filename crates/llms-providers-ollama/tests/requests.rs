@@ -345,7 +345,7 @@ fn the_registry_builds_the_model() {
     }
     let registry = llms_core::registry::Registry::new();
     llms_providers_ollama::register(&registry);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let build = llms_core::registry::BuildContext { transport: Arc::new(Nowhere), env: &|_| None };
         let model = registry.create(&config(), &build).await.unwrap();
