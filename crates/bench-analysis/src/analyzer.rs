@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use llms_core::bench::{
     Analysis, Bounded, Comparison, Estimate, Measured, PerformanceAnalyzer, ProviderComparator, RunPhase,
-    RunResult, TargetAnalysis,
+    RunResult, TargetAnalysis, Window,
 };
 use llms_core::error::{Error, ErrorCode, Result};
 use llms_core::observe::Reported;
@@ -67,6 +67,7 @@ impl Analyzer {
         run: &RunResult,
         index: usize,
         population: &Population<'_>,
+        window: Option<Window>,
         setting: &Setting,
     ) -> Target {
         let info = &run.manifest.targets[index];
@@ -91,12 +92,8 @@ impl Analyzer {
             error_rate: error_rate(ok, failed, setting),
             errors: errors::group(records()),
             metrics,
-            throughput: throughput::throughput(
-                population,
-                run.manifest.window,
-                &run.manifest.scenario,
-                setting,
-            ),
+            throughput: throughput::throughput(population, window, &run.manifest.scenario, setting),
+            objectives: throughput::objectives(population, &run.manifest.scenario.slo, setting),
             tokens: cost::tokens(population),
             cost: cost.summary,
             finish_reasons: count(
@@ -131,8 +128,9 @@ impl PerformanceAnalyzer for Analyzer {
         };
         let populations: Vec<Population<'_>> =
             (0..manifest.targets.len()).map(|i| Population::of(run, i as u32)).collect();
+        let (window, derived) = throughput::window_of(run);
         let judged: Vec<Target> =
-            populations.iter().enumerate().map(|(i, p)| self.target(run, i, p, &setting)).collect();
+            populations.iter().enumerate().map(|(i, p)| self.target(run, i, p, window, &setting)).collect();
         let sides: Vec<Side<'_>> = judged
             .iter()
             .zip(&populations)
@@ -149,6 +147,9 @@ impl PerformanceAnalyzer for Analyzer {
         let judgement = judge(run, &populations, &dates, &self.thresholds);
         let mut not_measured = missing(&judged);
         not_measured.extend(judgement.not_measured);
+        if derived {
+            not_measured.push("window derived from records: the run was cut off".to_owned());
+        }
         Ok(Analysis {
             confidence: self.confidence,
             comparison,
@@ -185,9 +186,12 @@ fn fits(run: &RunResult) -> Result<()> {
     }
     let measured = run.records.iter().any(|r| r.phase == RunPhase::Measured);
     if !measured && run.manifest.targets.iter().all(|t| t.unavailable.is_none()) {
-        return wrong(
-            "expected measured requests, found none: the run ended before its measured window".to_owned(),
-        );
+        return wrong(match run.manifest.facts.get("records_tail") {
+            Some(why) => format!("expected measured requests, found none: the record file is damaged: {why}"),
+            None => {
+                "expected measured requests, found none: the run ended before its measured window".to_owned()
+            }
+        });
     }
     Ok(())
 }

@@ -3,14 +3,17 @@
 //! Membership: an answer belongs to the window when its last content came in it, a token when its chunk did; goodput and
 //! SLO attainment count the requests *scheduled* in the window, wherever they ended. Ramp and drain are outside.
 
-use llms_core::bench::{Estimate, Load, Measured, Order, Origin, Scenario, Slo, Throughput, Window};
+use llms_core::bench::{
+    Estimate, Load, Measured, Objective, ObjectiveVerdict, Order, Origin, RunPhase, RunResult, Scenario, Slo,
+    Throughput, Window,
+};
 use llms_core::time::Timestamp;
 
 use crate::estimate::Setting;
 use crate::population::Population;
 use crate::request::Request;
 use crate::stats::mean::t_interval;
-use crate::stats::proportion::{garwood, wilson};
+use crate::stats::proportion::{clopper_pearson, garwood, wilson};
 
 /// Sections of the window whose rates give the interval of the token rate.
 const SECTIONS: usize = 20;
@@ -64,6 +67,23 @@ pub fn throughput(
         goodput,
         slo_attainment,
     }
+}
+
+/// The measured window, and whether it had to be derived: a run that was cut off wrote none, and its measured records say
+/// from when (first schedule) to when (last end) it measured. `None` when nothing measured has ended either.
+pub fn window_of(run: &RunResult) -> (Option<Window>, bool) {
+    if run.manifest.window.is_some() {
+        return (run.manifest.window, false);
+    }
+    let measured = || run.records.iter().filter(|r| r.phase == RunPhase::Measured);
+    let start = measured().map(|r| r.scheduled).min();
+    let last = measured().filter_map(|r| r.end).max();
+    let window = start.zip(last).map(|(start, last)| {
+        // the end is exclusive, and the last answer is inside
+        let end = Timestamp::from_nanos(last.as_nanos() + 1);
+        Window { start, end, drained: end }
+    });
+    (window, window.is_some())
 }
 
 /// The part of the window that belongs to this target. Interleaved targets share the whole; targets measured one after
@@ -135,19 +155,44 @@ fn too_short_for(metric: &str, request: &Request<'_>) -> bool {
     }
 }
 
+/// Requests that met all of `slos`, and those that count: one the user cut off is neither good nor bad.
+fn good_of(population: &Population<'_>, slos: &[Slo]) -> (u64, u64) {
+    let (_, _, censored) = population.counts();
+    let unknown = if population.censored_rank { 0 } else { censored };
+    let good = population.requests.iter().filter(|r| is_good(r, population, slos)).count() as u64;
+    (good, population.requests.len() as u64 - unknown)
+}
+
 fn attainment(population: &Population<'_>, slos: &[Slo], setting: &Setting) -> Measured<Estimate> {
     if slos.is_empty() {
         return Measured::absent("no SLO given");
     }
-    // a request the user cut off is neither good nor bad
-    let (_, _, censored) = population.counts();
-    let unknown = if population.censored_rank { 0 } else { censored };
-    let n = population.requests.len() as u64 - unknown;
-    let good = population.requests.iter().filter(|r| is_good(r, population, slos)).count() as u64;
+    let (good, n) = good_of(population, slos);
     match wilson(good, n, setting.confidence) {
         Ok(interval) => Measured::Value(setting.estimate(good as f64 / n as f64, interval, n, "Wilson")),
         Err(_) => Measured::absent("no request was scheduled in the window"),
     }
+}
+
+/// Each SLO on its own: the share that met it (failures did not), and whether that is the share asked for.
+pub fn objectives(population: &Population<'_>, slos: &[Slo], setting: &Setting) -> Vec<Objective> {
+    slos.iter().map(|slo| objective(population, slo, setting)).collect()
+}
+
+fn objective(population: &Population<'_>, slo: &Slo, setting: &Setting) -> Objective {
+    let (good, n) = good_of(population, std::slice::from_ref(slo));
+    let interval = clopper_pearson(good, n, setting.confidence).ok();
+    let verdict = match (slo.share, interval) {
+        (None, _) => ObjectiveVerdict::NotJudged,
+        (Some(wanted), Some(i)) if wanted <= i.low => ObjectiveVerdict::Met,
+        (Some(wanted), Some(i)) if i.high < wanted => ObjectiveVerdict::Missed,
+        (Some(_), _) => ObjectiveVerdict::Undecided,
+    };
+    let attained = match interval {
+        Some(i) => Measured::Value(setting.estimate(good as f64 / n as f64, i, n, "Clopper–Pearson")),
+        None => Measured::absent("no request was scheduled in the window"),
+    };
+    Objective { slo: slo.to_string(), wanted: slo.share, attained, verdict }
 }
 
 /// Σ over requests of the time between `sent` and `end` that lies in the window, seconds.

@@ -8,11 +8,11 @@ mod support;
 use bench_analysis::Analyzer;
 use bench_analysis::cost::{PriceTable, Prices};
 use llms_core::bench::{
-    Analysis, Bound, Level, Load, PerformanceAnalyzer, ProviderComparator, RecordOutcome, RequestRecord,
-    RunPhase, Verdict,
+    Analysis, Bound, Estimate, Level, Load, Measured, PerformanceAnalyzer, ProviderComparator, RecordOutcome,
+    RequestRecord, RunPhase, Verdict,
 };
 use llms_core::error::ErrorCode;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal};
 use support::{answered, at_ms, failed, record, run};
@@ -282,6 +282,78 @@ fn nothing_to_judge_is_an_error() {
     assert!(Analyzer::new().analyze(&stray).unwrap_err().message().contains("target number 3"));
 }
 
+/// Limits of a ratio's interval, where there is one.
+fn limits(ratio: &Measured<Estimate>) -> Option<(f64, f64)> {
+    let e = ratio.value()?;
+    Some((e.low?.as_f64()?, e.high?.as_f64()?))
+}
+
+#[test]
+fn a_verdict_at_odds_with_a_shown_ratio_says_why() {
+    let (mut decided, mut tests) = (0, 0);
+    for percent in [2_u32, 5, 10, 15, 20, 30, 40] {
+        let mut rng = ChaCha8Rng::seed_from_u64(u64::from(percent));
+        let mut records = blocks(&[100.0, 115.0], 200, 20 + u64::from(percent));
+        for r in records.iter_mut().filter(|r| r.target == 0) {
+            if rng.random_ratio(percent, 100) {
+                *r = failed(r.clone(), 5.0, ErrorCode::Internal);
+            }
+        }
+        let c = analyze(&["quick", "steady"], records).comparison.unwrap();
+        for pair in c.pairs.iter().filter(|p| p.metric != "error_rate") {
+            tests += 1;
+            let side = match pair.verdict {
+                Verdict::Better => -1,
+                Verdict::Worse => 1,
+                _ => 0,
+            };
+            for ratio in [&pair.ratio, &pair.ratio_robust] {
+                let (low, high) = limits(ratio).unwrap();
+                let shown = if high < 1.0 { -1 } else { i32::from(1.0 < low) };
+                assert!(shown == side || pair.note.is_some(), "{percent} %: {pair:#?}");
+                let estimate = ratio.value().unwrap();
+                assert!(estimate.note.is_some() && estimate.ess.is_some(), "failures are in the note");
+            }
+            // what the run could have seen is not smaller than the effect that it did not see
+            let robust = pair.ratio_robust.value().unwrap().value.value;
+            if let (Verdict::NoDetectableDifference { smallest_detectable: Some(least) }, Some(effect)) =
+                (&pair.verdict, robust)
+            {
+                assert!(effect.ln().abs() <= least.ln_1p(), "{percent} %: {pair:#?}");
+            }
+            let note = pair.note.as_deref().unwrap_or_default();
+            decided += i32::from(note.starts_with("failures decide: quick alone failed in"));
+        }
+    }
+    assert!(3 < decided && decided < tests, "{decided} of {tests}");
+}
+
+#[test]
+fn a_run_cut_off_takes_its_window_from_its_records() {
+    let mut r = run(&["t"], blocks(&[100.0], 60, 15));
+    r.manifest.window = None;
+    r.manifest.complete = false;
+    let a = Analyzer::new().analyze(&r).unwrap();
+    let t = &a.targets[0].throughput;
+    let last = r.records.iter().filter_map(|r| r.end).max().unwrap();
+    assert!((t.window_s - last.as_nanos() as f64 / 1e9).abs() < 1e-6, "from the first schedule, 0");
+    let answers = t.requests.value().unwrap();
+    assert_eq!(answers.n, 60, "the last answer is inside");
+    assert!(a.not_measured.contains(&"window derived from records: the run was cut off".to_owned()));
+    r.records.iter_mut().for_each(|r| r.end = None);
+    assert!(Analyzer::new().analyze(&r).unwrap().targets[0].throughput.requests.value().is_none());
+}
+
+#[test]
+fn damaged_records_are_blamed_before_the_run() {
+    let mut r = run(&["t"], vec![]);
+    let message =
+        |r: &llms_core::bench::RunResult| Analyzer::new().analyze(r).unwrap_err().message().to_owned();
+    assert!(message(&r).contains("ended before its measured window"));
+    r.manifest.facts.insert("records_tail".to_owned(), "the end is missing".to_owned());
+    assert!(message(&r).ends_with("the record file is damaged: the end is missing"), "{}", message(&r));
+}
+
 #[test]
 fn the_same_run_gives_the_same_bytes() {
     let r = run(&["a", "b"], blocks(&[100.0, 110.0], 100, 12));
@@ -301,7 +373,8 @@ fn a_free_target_is_cheaper_without_a_ratio() {
     assert_eq!(*verdict(&a, "free", "cheap", "cost"), Verdict::Better);
     let c = a.comparison.unwrap();
     let pair = c.pairs.iter().find(|p| p.a == "free" && p.metric == "cost").unwrap();
-    assert!(pair.ratio.reason().unwrap().contains("free of charge"));
+    assert!(pair.ratio.reason().unwrap().contains("one side is free of charge"));
+    assert!(pair.note.as_deref().unwrap().contains("one side is free of charge"));
     assert_eq!(c.winner_by_category["most_cost_effective"].targets, ["free"]);
     let ranks: Vec<_> = c.rankings.iter().map(|r| (r.target.as_str(), r.cost_rank)).collect();
     for (target, rank) in [("free", 1), ("cheap", 2), ("dear", 3)] {

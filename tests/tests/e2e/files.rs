@@ -117,9 +117,15 @@ async fn the_json_of_every_kind_of_result_is_as_its_schema_says() {
     assert_eq!(json["schema_version"], 1);
     // The parts of the schema that this run is there to reach.
     let text = json.to_string();
-    for reached in
-        ["\"above\":", "not_comparable", "\"total_usd\"", "retry_after_s", "\"goodput\"", "ttft_service"]
-    {
+    for reached in [
+        "\"above\":",
+        "not_comparable",
+        "\"total_usd\"",
+        "retry_after_s",
+        "\"goodput\"",
+        "ttft_service",
+        "not_judged",
+    ] {
         assert!(text.contains(reached), "{reached} is not reached");
     }
     let mut tools = ScenarioRegistry::builtin().get("tool-calling").unwrap().clone();
@@ -154,7 +160,8 @@ fn results_of_simulated_time_conform_too() {
 
 #[test]
 fn the_schema_refuses_what_is_not_a_result() {
-    let run = simulate(&simulated([("one", steady(50.0)), ("two", steady(90.0))]), &scenario(80, 4));
+    let asked = Scenario { slo: vec!["ttft:p90<500ms".parse().unwrap()], ..scenario(80, 4) };
+    let run = simulate(&simulated([("one", steady(50.0)), ("two", steady(90.0))]), &asked);
     let good = document(&run, &priced().analyze(&run).unwrap());
     let schema = result_schema();
     let refused = |at: &str, change: &dyn Fn(&mut Value)| {
@@ -178,6 +185,8 @@ fn the_schema_refuses_what_is_not_a_result() {
         ("/analysis/targets/0/metrics/ttft/quantiles/0/p", json!(50)),
         ("/analysis/targets/0/metrics/ttft/mean/value", json!(0.1)),
         ("/analysis/targets/0/cost", Value::Null),
+        ("/analysis/targets/0/objectives/0/verdict", json!("fine")),
+        ("/analysis/targets/0/objectives/0/wanted", json!(90)),
         ("/analysis/comparison/pairs/0/verdict/verdict", json!("equal")),
         ("/analysis/comparison/rankings/0/rank", json!(0)),
     ] {
@@ -208,6 +217,7 @@ fn the_schema_refuses_what_is_not_a_result() {
         "/manifest/targets/0",
         "/analysis",
         "/analysis/targets/0",
+        "/analysis/targets/0/objectives/0",
         "/analysis/comparison/pairs/0",
     ] {
         let names: Vec<String> = good.pointer(at).unwrap().as_object().unwrap().keys().cloned().collect();

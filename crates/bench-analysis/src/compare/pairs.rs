@@ -16,7 +16,7 @@ use crate::stats::multiple::holm;
 use crate::stats::paired::{PairedRatio, paired_ratio_dependent};
 use crate::stats::power::smallest_detectable_ratio;
 use crate::stats::proportion::mcnemar_exact;
-use crate::stats::signed_rank::{SignedRank, signed_rank_dependent};
+use crate::stats::signed_rank::{SignedRank, signed_rank_dependent, smallest_detectable_shift};
 use crate::stats::summary::midranks;
 
 /// The row that compares success instead of a latency.
@@ -26,6 +26,8 @@ pub const METRIC_COST: &str = "cost";
 
 /// Why a free target has no ratio of costs.
 const FREE: &str = "one side is free of charge: compared by differences";
+/// The same for two of them.
+const BOTH_FREE: &str = "both sides are free of charge: compared by differences";
 /// Power at which "the smallest difference this run could see" is stated.
 const POWER: f64 = 0.8;
 /// Efficiency of the signed-rank test relative to t under normal log ratios: 3/π.
@@ -126,8 +128,48 @@ struct Open {
     row: PairComparison,
     /// sign of "a is worse": above 0 when a tends to larger values
     direction: f64,
-    sd_log: Option<f64>,
+    spread: Spread,
+    /// pairs that entered the test with one side at infinity
+    one_sided: usize,
     tau: f64,
+}
+
+impl Open {
+    /// One that was not tested, or not by ratios.
+    fn plain(row: PairComparison, direction: f64) -> Self {
+        Self { row, direction, spread: Spread::Unknown, one_sided: 0, tau: 1.0 }
+    }
+}
+
+/// What the smallest detectable difference is computed from.
+enum Spread {
+    Unknown,
+    /// standard deviation of the log ratios of pairs that all succeeded, and their effective number
+    LogRatios {
+        sd: f64,
+        n: f64,
+    },
+    /// log ratios of which some are infinite: only the rank test itself can say what it sees
+    Ranks {
+        effects: Vec<f64>,
+        tau: f64,
+    },
+}
+
+impl Spread {
+    /// As a relative difference, e.g. 0.04, in a test at `alpha`.
+    fn smallest_detectable(&self, alpha: f64) -> Option<f64> {
+        match self {
+            Self::Unknown => None,
+            Self::LogRatios { sd, n } => {
+                let n = (n * RANK_EFFICIENCY) as usize;
+                smallest_detectable_ratio(*sd, n, alpha, POWER).ok().map(|r| r - 1.0)
+            }
+            Self::Ranks { effects, tau } => {
+                smallest_detectable_shift(effects, alpha, POWER, *tau).ok()?.map(f64::exp_m1)
+            }
+        }
+    }
 }
 
 pub(super) fn test_all(sides: &[Side<'_>], family: &[&'static str], setting: &Setting) -> Tested {
@@ -155,18 +197,69 @@ pub(super) fn test_all(sides: &[Side<'_>], family: &[&'static str], setting: &Se
                 (_, Some(p)) if p < alpha && o.direction < 0.0 => Verdict::Better,
                 (_, Some(p)) if p < alpha && 0.0 < o.direction => Verdict::Worse,
                 _ => Verdict::NoDetectableDifference {
-                    smallest_detectable: o.sd_log.and_then(|sd| {
-                        let n = (o.row.n_pairs as f64 / o.tau * RANK_EFFICIENCY) as usize;
-                        smallest_detectable_ratio(sd, n, alpha / raw.len() as f64, POWER)
-                            .ok()
-                            .map(|r| r - 1.0)
-                    }),
+                    smallest_detectable: o.spread.smallest_detectable(alpha / raw.len() as f64),
                 },
             };
-            PairComparison { p_adjusted, verdict, ..o.row }
+            let mut row = PairComparison { p_adjusted, verdict, ..o.row };
+            row.note = row.note.take().or_else(|| why_at_odds(&row, o.one_sided, o.tau, alpha, raw.len()));
+            row
         })
         .collect();
     Tested { pairs, family_size: raw.len() as u64 }
+}
+
+/// Where an interval of a ratio lies: below 1 (a is better), above 1, or neither.
+fn side_of_one(ratio: &Measured<Estimate>) -> i8 {
+    let limit = |b: Option<Bounded>| b.and_then(Bounded::as_f64);
+    match ratio.value().map(|e| (limit(e.low), limit(e.high))) {
+        Some((_, Some(high))) if high < 1.0 => -1,
+        Some((Some(low), _)) if 1.0 < low => 1,
+        _ => 0,
+    }
+}
+
+/// Why the verdict is not what a shown interval of the ratio seems to say; `None` where they agree.
+fn why_at_odds(
+    row: &PairComparison,
+    one_sided: usize,
+    tau: f64,
+    alpha: f64,
+    family_size: usize,
+) -> Option<String> {
+    let verdict = match row.verdict {
+        Verdict::Better => -1,
+        Verdict::Worse => 1,
+        Verdict::NoDetectableDifference { .. } => 0,
+        Verdict::NotComparable { .. } => return None,
+    };
+    let agrees = |ratio: &Measured<Estimate>| ratio.value().is_none() || side_of_one(ratio) == verdict;
+    if agrees(&row.ratio) && agrees(&row.ratio_robust) {
+        return None;
+    }
+    let mut why = Vec::new();
+    if 0 < one_sided {
+        why.push(format!(
+            "failures decide: {} alone failed in {} pairs, {} alone in {}; they rank above every latency",
+            row.a, row.only_a_failed, row.b, row.only_b_failed
+        ));
+    }
+    if 1.0 < tau {
+        let n = row.n_pairs as f64 + one_sided as f64;
+        why.push(format!("n effective {:.0} of {n}: pairs depend on their neighbours", n / tau));
+    }
+    if let (0, Some(p), Some(adjusted)) = (verdict, row.p_value, row.p_adjusted)
+        && p < alpha
+    {
+        why.push(format!(
+            "not beyond chance over the family of {family_size} tests: p {p:.3}, adjusted {adjusted:.3}"
+        ));
+    }
+    if why.is_empty() {
+        why.push(
+            "the verdict rests on the ranks of the ratios, which outliers and skew do not move".to_owned(),
+        );
+    }
+    Some(why.join("; "))
 }
 
 fn row(a: &Side<'_>, b: &Side<'_>, metric: &str, pairs: &PairedValues) -> PairComparison {
@@ -184,6 +277,7 @@ fn row(a: &Side<'_>, b: &Side<'_>, metric: &str, pairs: &PairedValues) -> PairCo
         p_adjusted: None,
         p_success: Some(mcnemar_exact(pairs.only_b_failed, pairs.only_a_failed)),
         verdict: Verdict::NoDetectableDifference { smallest_detectable: None },
+        note: None,
     }
 }
 
@@ -212,7 +306,7 @@ fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
         row.p_value = row.p_success;
     }
     let direction = pairs.only_a_failed as f64 - pairs.only_b_failed as f64;
-    Open { row, direction, sd_log: None, tau: 1.0 }
+    Open::plain(row, direction)
 }
 
 fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
@@ -225,37 +319,46 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
         }
     };
     let is_free = |side: &Side<'_>| side.population.ok().any(|r| value(side, r) == Some(0.0));
-    let free = is_cost && (is_free(a) || is_free(b));
-    let pairs = paired_values(a, b, !is_cost, value, if free { difference } else { log_ratio });
+    let free = match (is_cost && is_free(a), is_cost && is_free(b)) {
+        (false, false) => None,
+        (true, true) => Some(BOTH_FREE),
+        _ => Some(FREE),
+    };
+    let pairs = paired_values(a, b, !is_cost, value, if free.is_some() { difference } else { log_ratio });
     let mut row = row(a, b, metric, &pairs);
-    let open = |row: PairComparison| Open { row, direction: 0.0, sd_log: None, tau: 1.0 };
+    row.note = free.map(str::to_owned);
     if let Some(reason) = missing(a, b, &pairs) {
         row.verdict = Verdict::NotComparable { reason: reason.clone() };
         row.ratio = Measured::absent(reason.clone());
         row.ratio_robust = Measured::absent(reason);
         row.p_success =
             row.p_success.filter(|_| 0 < pairs.both_ok + pairs.only_a_failed + pairs.only_b_failed);
-        return open(row);
+        return Open::plain(row, 0.0);
     }
     let tau = dependence(&pairs.effects);
     let finite: Vec<f64> = pairs.effects.iter().copied().filter(|d| d.is_finite()).collect();
     let t = paired_ratio_dependent(&finite, setting.confidence, tau);
-    row.ratio = match &t {
-        _ if free => Measured::absent(FREE),
-        Ok(t) => Measured::Value(by_t(t, tau, setting)),
-        Err(e) => Measured::absent(e.to_string()),
+    let one_sided = pairs.effects.len() - finite.len();
+    row.ratio = match (&t, free) {
+        (_, Some(why)) => Measured::absent(why),
+        (Ok(t), None) => Measured::Value(by_t(t, tau, one_sided, setting)),
+        (Err(e), None) => Measured::absent(e.to_string()),
     };
     match signed_rank_dependent(&pairs.effects, setting.confidence, tau) {
         Ok(rank) => {
-            row.ratio_robust = if free { Measured::absent(FREE) } else { by_rank(&rank, tau, setting) };
+            row.ratio_robust = match free {
+                Some(why) => Measured::absent(why),
+                None => by_rank(&rank, tau, one_sided, setting),
+            };
             row.p_value = Some(rank.p);
             let n = rank.n as f64;
-            Open {
-                row,
-                direction: rank.v - n * (n + 1.0) / 4.0,
-                sd_log: t.ok().map(|t| t.sd_log).filter(|sd| 0.0 < *sd && !free),
-                tau,
-            }
+            let spread = match t {
+                _ if free.is_some() => Spread::Unknown,
+                _ if 0 < one_sided => Spread::Ranks { effects: pairs.effects, tau },
+                Ok(t) if 0.0 < t.sd_log => Spread::LogRatios { sd: t.sd_log, n: n / tau },
+                _ => Spread::Unknown,
+            };
+            Open { row, direction: rank.v - n * (n + 1.0) / 4.0, spread, one_sided, tau }
         }
         Err(e) => {
             let reason = match e {
@@ -266,7 +369,7 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
             };
             row.verdict = Verdict::NotComparable { reason: reason.clone() };
             row.ratio_robust = Measured::absent(reason);
-            open(row)
+            Open::plain(row, 0.0)
         }
     }
 }
@@ -285,8 +388,12 @@ fn ratio_estimate(
     n: usize,
     tau: f64,
     method: &str,
+    failures: Option<String>,
     setting: &Setting,
 ) -> Estimate {
+    let dependent =
+        (1.0 < tau).then(|| "pairs depend on their neighbours: widened to the effective n".to_owned());
+    let notes: Vec<String> = failures.into_iter().chain(dependent).collect();
     // a ratio has no timeout: its bound says "more than the largest finite number", i.e. nothing but "above 1"
     let bounded = |x: f64| Bounded::from_f64(x, 1.0);
     Estimate {
@@ -295,20 +402,25 @@ fn ratio_estimate(
         high: Some(bounded(interval.high)),
         confidence: setting.confidence,
         n: n as u64,
-        ess: (1.0 < tau).then(|| n as f64 / tau),
+        ess: (!notes.is_empty()).then(|| n as f64 / tau),
         method: method.to_owned(),
-        note: (1.0 < tau).then(|| "pairs depend on their neighbours: widened to the effective n".to_owned()),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
     }
 }
 
-fn by_t(t: &PairedRatio, tau: f64, setting: &Setting) -> Estimate {
-    ratio_estimate(t.ratio, t.interval, t.n, tau, "paired log-ratio t", setting)
+fn by_t(t: &PairedRatio, tau: f64, one_sided: usize, setting: &Setting) -> Estimate {
+    let failures = (0 < one_sided)
+        .then(|| format!("leaves out {one_sided} pairs in which one side failed; the verdict counts them"));
+    ratio_estimate(t.ratio, t.interval, t.n, tau, "paired log-ratio t", failures, setting)
 }
 
-fn by_rank(rank: &SignedRank, tau: f64, setting: &Setting) -> Measured<Estimate> {
+fn by_rank(rank: &SignedRank, tau: f64, one_sided: usize, setting: &Setting) -> Measured<Estimate> {
     let Some(median) = rank.pseudo_median else {
         return Measured::absent("each side failed where the other succeeded, about as often: no ratio");
     };
     let method = "Hodges–Lehmann, signed-rank interval, failures at +∞";
-    Measured::Value(ratio_estimate(median.exp(), rank.interval.map(f64::exp), rank.n, tau, method, setting))
+    let failures =
+        (0 < one_sided).then(|| format!("{one_sided} pairs in which one side failed rank at infinity"));
+    let interval = rank.interval.map(f64::exp);
+    Measured::Value(ratio_estimate(median.exp(), interval, rank.n, tau, method, failures, setting))
 }

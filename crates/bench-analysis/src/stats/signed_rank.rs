@@ -5,7 +5,7 @@
 //! The average of a `+∞` and a `−∞` has no value; it counts half below and half above every number, which is what tied
 //! midranks do in the test. No pair of differences is ever stored: limits are found by counting, O(n) a step.
 
-use super::distribution::{norm_quantile, norm_sf};
+use super::distribution::{norm_quantile, norm_sf, t_quantile};
 use super::interval::{Interval, StatsError, check_unit};
 
 /// Up to this many pairs the null distribution is computed exactly; beyond, the normal approximation differs by < 10⁻³.
@@ -75,6 +75,54 @@ pub fn signed_rank_dependent(d: &[f64], confidence: f64, tau: f64) -> Result<Sig
         ),
         achieved: 1.0 - 2.0 * null.at_most(rank as f64 - 1.0),
     })
+}
+
+/// The smallest shift of the pseudo-median that differences like these show with probability `power` in the two-sided
+/// test at `alpha`, whatever its direction: how far from the centre the Walsh averages lie at which the test would reject.
+///
+/// `d`, `tau` as for [`signed_rank_dependent`]. `None` where no finite shift is seen (failures outweigh, too few pairs).
+///
+/// A shift moves the share P of positive averages; it is seen when `(P − ½)·N ≥ σ (t₁₋ₐ/₂ + t_power·2√(P(1−P)))`, with N
+/// averages, null deviation σ√tau, and the spread of a share shrinking towards P = 1.
+///
+/// # Errors
+/// `OutOfRange` for levels outside (0, 1), `NotANumber`.
+pub fn smallest_detectable_shift(
+    d: &[f64],
+    alpha: f64,
+    power: f64,
+    tau: f64,
+) -> Result<Option<f64>, StatsError> {
+    check_unit("alpha", alpha)?;
+    check_unit("power", power)?;
+    if let Some(position) = d.iter().position(|v| v.is_nan()) {
+        return Err(StatsError::NotANumber { position });
+    }
+    let (n, tau) = (d.len() as f64, tau.max(1.0));
+    let df = n / tau - 1.0;
+    let walsh = Walsh::new(d);
+    let Some(centre) = walsh.median().filter(|m| m.is_finite() && 1.0 <= df) else { return Ok(None) };
+    let total = walsh.total as f64;
+    let sd = (tau * n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
+    let (reject, reach) = (t_quantile(1.0 - 0.5 * alpha, df), t_quantile(power, df));
+    let seen =
+        |share: f64| sd * (reject + reach * 2.0 * (share * (1.0 - share)).sqrt()) <= (share - 0.5) * total;
+    if !seen(1.0) {
+        return Ok(None);
+    }
+    let (mut too_low, mut share) = (0.5, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (too_low + share);
+        if seen(middle) {
+            share = middle;
+        } else {
+            too_low = middle;
+        }
+    }
+    let rank = (((1.0 - share) * total) as u64).max(1);
+    let low = walsh.ordered(rank, walsh.open.div_ceil(2));
+    let high = walsh.ordered(walsh.total + 1 - rank, walsh.open / 2);
+    Ok(Some((centre - low).max(high - centre)).filter(|s| s.is_finite() && 0.0 < *s))
 }
 
 /// The Walsh averages of a sample, in order, without being stored.
@@ -297,6 +345,22 @@ mod tests {
         assert!((result.v - 105.0).abs() < 1e-9 && result.p > 0.99);
         assert_eq!(result.pseudo_median, None);
         assert_eq!(result.interval, Interval::new(f64::NEG_INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn the_smallest_shift_is_near_that_of_the_t_test_and_grows_with_failures_and_dependence() {
+        // normal scores: a sample without luck
+        let scores: Vec<f64> = (1..=200).map(|i| 0.2 * norm_quantile((f64::from(i) - 0.5) / 200.0)).collect();
+        let shift = |d: &[f64], tau: f64| smallest_detectable_shift(d, 0.01, 0.8, tau).unwrap();
+        let calm = shift(&scores, 1.0).unwrap();
+        let by_t = super::super::power::smallest_detectable_ratio(0.2, 191, 0.01, 0.8).unwrap().ln();
+        assert!((calm / by_t - 1.0).abs() < 0.05, "{calm} against {by_t}");
+        let failing: Vec<f64> =
+            scores.iter().enumerate().map(|(i, d)| if i % 20 == 0 { f64::INFINITY } else { *d }).collect();
+        assert!(calm < shift(&failing, 1.0).unwrap());
+        assert!(1.8 * calm < shift(&scores, 4.0).unwrap());
+        assert_eq!(shift(&[f64::INFINITY; 20], 1.0), None);
+        assert_eq!(shift(&scores[..6], 1.0), None, "six pairs never reach 0.01");
     }
 
     #[test]

@@ -196,6 +196,33 @@ pub struct Throughput {
     pub slo_attainment: Measured<Estimate>,
 }
 
+/// One SLO of the scenario, judged on one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The SLO as it is written: `ttft:p99<500ms`, `ttft:200`.
+    pub slo: String,
+    /// Share of requests that must meet the limit; `None` for a limit without a share.
+    pub wanted: Option<f64>,
+    /// Share of the requests scheduled in the window that ended well and met this one limit, with an exact interval.
+    pub attained: Measured<Estimate>,
+    /// Whether the objective was reached, beyond chance.
+    pub verdict: ObjectiveVerdict,
+}
+
+/// What the interval of the attained share says about the wanted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveVerdict {
+    /// The whole interval is at or above the wanted share. A share of 1 can only be missed: no sample proves it.
+    Met,
+    /// The whole interval is below the wanted share.
+    Missed,
+    /// The interval holds the wanted share, or nothing was measured: more requests are needed.
+    Undecided,
+    /// No share was asked for: the limit counts for goodput only.
+    NotJudged,
+}
+
 /// Tokens of one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -260,6 +287,9 @@ pub struct TargetAnalysis {
     pub metrics: BTreeMap<String, MetricSummary>,
     /// Rates over the window.
     pub throughput: Throughput,
+    /// One for each SLO of the scenario, in its order.
+    #[serde(default)]
+    pub objectives: Vec<Objective>,
     /// Token sums.
     pub tokens: TokenSummary,
     /// Money.

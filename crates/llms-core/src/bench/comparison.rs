@@ -16,8 +16,8 @@ pub enum Verdict {
     Worse,
     /// No difference was detected. Not the same as "equal".
     NoDetectableDifference {
-        /// The smallest relative difference this run had a power of 0.8 to see, e.g. 0.04; `None` when the
-        /// spread could not be estimated.
+        /// The smallest relative difference this run had a power of 0.8 to see, e.g. 0.04, by the test and at the
+        /// effective n of the verdict; `None` when the spread could not be estimated or no difference could be seen.
         smallest_detectable: Option<f64>,
     },
     /// The data cannot carry a comparison.
@@ -46,7 +46,8 @@ pub struct PairComparison {
     pub both_failed: u64,
     /// Ratio a/b: exp of the mean log ratio with t interval, over pairs where both succeeded.
     pub ratio: Measured<Estimate>,
-    /// Ratio a/b by Hodges–Lehmann with Wilcoxon interval, the failed side at +∞.
+    /// Ratio a/b by Hodges–Lehmann with Wilcoxon interval, the failed side at +∞, at the effective n: what the verdict
+    /// rests on.
     pub ratio_robust: Measured<Estimate>,
     /// p of the test the verdict rests on, unadjusted.
     pub p_value: Option<f64>,
@@ -56,6 +57,9 @@ pub struct PairComparison {
     pub p_success: Option<f64>,
     /// The verdict, family-adjusted.
     pub verdict: Verdict,
+    /// Why the verdict and a ratio shown seem to disagree, or why there is no ratio.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Rank of one target. Targets that cannot be told apart share a tier.

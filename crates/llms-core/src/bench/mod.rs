@@ -18,8 +18,8 @@ pub mod traits;
 pub mod validity;
 
 pub use analysis::{
-    Analysis, Bound, Bounded, CostSummary, ErrorGroup, Estimate, Measured, MetricSummary, QuantileEstimate,
-    TargetAnalysis, Throughput, TokenSummary,
+    Analysis, Bound, Bounded, CostSummary, ErrorGroup, Estimate, Measured, MetricSummary, Objective,
+    ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
 };
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use load::{Arrivals, Load};
