@@ -3,6 +3,7 @@
 //! The verdict of a pair rests on the signed-rank test of log ratios with failed sides at +∞, adjusted by Holm over every
 //! metric and pair that is tested; success is compared by McNemar's exact test on the same prompts.
 
+mod evidence;
 mod pairs;
 mod ranking;
 
