@@ -37,6 +37,7 @@ pub fn render_markdown(doc: &Document<'_>) -> String {
             out.push('\n');
         }
     };
+    section("Objectives", &words::objectives(a));
     section("Best", &words::winners(a));
     section("Failures", &words::failures(a));
     section("Not measured", &words::not_measured(a));

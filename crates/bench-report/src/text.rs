@@ -73,6 +73,7 @@ pub fn render_text(doc: &Document<'_>, style: &Style) -> String {
         page.out.push('\n');
         page.bullet(&legend);
     }
+    page.section("Objectives", &words::objectives(a));
     page.section("Best", &words::winners(a));
     page.section("Failures", &words::failures(a));
     page.section("Not measured", &words::not_measured(a));

@@ -1,7 +1,8 @@
 //! What text and Markdown say in the same words: headings, verdicts, failures, validity.
 
 use llms_core::bench::{
-    Analysis, Arrivals, Better, Load, Measured, Origin, PairComparison, TargetAnalysis, Verdict,
+    Analysis, Arrivals, Better, Load, Measured, ObjectiveVerdict, Origin, PairComparison, TargetAnalysis,
+    Verdict,
     metric::{self, MetricDef},
 };
 
@@ -196,7 +197,11 @@ fn metric_verdicts<'p>(
     let (mut any, mut calm, mut remarks) = (false, true, Vec::new());
     for pair in pairs {
         any = true;
-        let ratio = [&pair.ratio, &pair.ratio_robust].into_iter().find_map(|m| m.value());
+        // Where failures decide, the interval shown is the one the verdict rests on.
+        let robust_first = pair.only_a_failed + pair.only_b_failed > 0;
+        let choice =
+            if robust_first { [&pair.ratio_robust, &pair.ratio] } else { [&pair.ratio, &pair.ratio_robust] };
+        let ratio = choice.into_iter().find_map(|m| m.value());
         calm &= ratio.is_none() && matches!(pair.verdict, Verdict::NoDetectableDifference { .. });
         let one_sided = pair.only_a_failed + pair.only_b_failed;
         table.row([
@@ -209,7 +214,12 @@ fn metric_verdicts<'p>(
                 format!("{} ({}:{})", pair.n_pairs, pair.only_a_failed, pair.only_b_failed)
             },
         ]);
-        if let Verdict::NotComparable { reason } = &pair.verdict {
+        let reason = if let Verdict::NotComparable { reason } = &pair.verdict {
+            Some(reason)
+        } else {
+            pair.note.as_ref()
+        };
+        if let Some(reason) = reason {
             remarks.push(format!("{} and {}: {reason}", pair.a, pair.b));
         }
     }
@@ -225,6 +235,31 @@ pub(crate) fn verdict_legend(a: &Analysis) -> Option<String> {
          failed)",
         c.family_size
     ))
+}
+
+/// Which objectives were met, for objectives that ask for a share of the requests.
+pub(crate) fn objectives(a: &Analysis) -> Vec<String> {
+    let mut lines = Vec::new();
+    for t in &a.targets {
+        for o in &t.objectives {
+            let verdict = match o.verdict {
+                ObjectiveVerdict::Met => "met",
+                ObjectiveVerdict::Missed => "missed",
+                ObjectiveVerdict::Undecided => "cannot tell",
+                ObjectiveVerdict::NotJudged => continue,
+            };
+            let wanted = o.wanted.map_or_else(String::new, number::percent);
+            let attained = match o.attained.reason() {
+                Some(reason) => reason.to_owned(),
+                None => format!(
+                    "{} of the requests, wanted {wanted}",
+                    number::measured_interval(Some(&o.attained), "1")
+                ),
+            };
+            lines.push(format!("{}: {} {verdict}: {attained}", t.target, o.slo));
+        }
+    }
+    lines
 }
 
 /// Who wins in which category, ties said as ties.

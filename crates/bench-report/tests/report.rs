@@ -7,9 +7,9 @@ use llms_core::{
     ErrorCode, ErrorKind, ModelInfo,
     bench::{
         Analysis, Bounded, BuildInfo, Comparison, EnvironmentInfo, ErrorGroup, ErrorRecord, Estimate,
-        Finding, Hashes, Level, Load, Measured, MetricSummary, PairComparison, QuantileEstimate, RunManifest,
-        Scenario, Seeds, TargetAnalysis, TargetInfo, Throughput, TokenSummary, Validity, Verdict, Winner,
-        result::SCHEMA_VERSION,
+        Finding, Hashes, Level, Load, Measured, MetricSummary, Objective, ObjectiveVerdict, PairComparison,
+        QuantileEstimate, RunManifest, Scenario, Seeds, TargetAnalysis, TargetInfo, Throughput, TokenSummary,
+        Validity, Verdict, Winner, result::SCHEMA_VERSION,
     },
     model::Capabilities,
     time::Timestamp,
@@ -73,6 +73,7 @@ fn target(name: &str, scale: f64) -> TargetAnalysis {
             goodput: Measured::absent("no SLO given"),
             slo_attainment: Measured::absent("no SLO given"),
         },
+        objectives: Vec::new(),
         tokens: TokenSummary::default(),
         cost: Measured::absent("no price for it; give a price file"),
         finish_reasons: BTreeMap::new(),
@@ -138,6 +139,7 @@ fn pair(metric: &str, verdict: Verdict) -> PairComparison {
         p_adjusted: Some(1e-8),
         p_success: Some(0.5),
         verdict,
+        note: None,
     }
 }
 
@@ -273,7 +275,10 @@ fn a_failed_target_says_why_and_what_to_do() {
     let a = analysis(&m, vec![target("a", 1.0), broken]);
     let page = text(&m, &a, 80);
     assert!(page.contains("> 60 s"), "{page}");
-    assert!(page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. injected by the simulation"), "{page}");
+    assert!(
+        page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. injected by the simulation"),
+        "{page}"
+    );
     let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[] };
     assert!(render_markdown(&doc).contains("slow \\| down"));
 }
@@ -338,4 +343,21 @@ fn json_round_trips() {
     assert_eq!(json["schema_version"], SCHEMA_VERSION);
     assert_eq!(serde_json::from_value::<Analysis>(json["analysis"].clone()).unwrap(), a);
     assert_eq!(serde_json::from_value::<RunManifest>(json["manifest"].clone()).unwrap(), m);
+}
+
+#[test]
+fn objectives_are_judged_in_words() {
+    let m = manifest(&["a", "b"]);
+    let mut slow = target("a", 1.0);
+    slow.objectives = vec![Objective {
+        slo: "ttft:p99<150ms".into(),
+        wanted: Some(0.99),
+        attained: Measured::Value(estimate(0.4, 0.35, 0.45)),
+        verdict: ObjectiveVerdict::Missed,
+    }];
+    let page = text(&m, &analysis(&m, vec![slow, target("b", 1.0)]), 80);
+    assert!(
+        page.contains("a: ttft:p99<150ms missed: 40.0 % [35.0, 45.0] of the requests, wanted 99 %"),
+        "{page}"
+    );
 }
