@@ -1,4 +1,5 @@
 //! What people see: four targets, one that failed, ties, n too small, one target alone, interruptions.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! Runs survive: exact round trips, torn ends, versions, names.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 

@@ -1,5 +1,6 @@
 //! Bad input: one clear message that says what was wrong and what to do, the documented exit code, nothing
 //! half-written. Run against the real binary.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{fs, path::Path, process::Command};
 
