@@ -1,7 +1,7 @@
 //! Statistics on slices of `f64`: quantiles, intervals, comparisons, sample sizes.
 //!
 //! Everything here is a pure function: no I/O, no clock, no global state; whatever resamples takes its seed as an
-//! argument. The functions know nothing of requests or targets; [`crate::metrics`] and [`crate::compare`] feed them.
+//! argument. The functions know nothing of requests or targets; [`crate::summary`] and [`crate::compare`] feed them.
 //! Formulas carry their source; the reference values live in `tests/golden`.
 //!
 //! Conventions: quantile levels and confidence lie in (0, 1); a failed request enters as `+∞`; NaN is refused, never

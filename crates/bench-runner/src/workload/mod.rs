@@ -1,7 +1,7 @@
 //! What is asked: scenarios from files, from the built-in set or from code, made ready for a run.
 //!
 //! Pure, but for reading the file it is told to read. [`load_scenario`] and [`ScenarioRegistry`] yield a
-//! [`Scenario`](llms_core::bench::Scenario); [`resolve`] fills in what a run leaves open (ids, seeds, warm-up
+//! [`Scenario`](llms_core::bench::Scenario); [`resolve`](fn@resolve) fills in what a run leaves open (ids, seeds, warm-up
 //! prompts); the hashes make two runs comparable. Nothing here sends anything.
 
 mod builtin;

@@ -1,7 +1,7 @@
 //! `direct`: an own HTTP/1.1 client on a stamped socket. What benchmarks use.
 //!
 //! `send`: take an idle connection or open one ([`connect`], a clock on each phase) → write and read the head
-//! ([`exchange`]) → a [`body`] that reads in the task that polls it, one stamp per socket read ([`socket`]) →
+//! ([`exchange`](mod@exchange)) → a [`body`] that reads in the task that polls it, one stamp per socket read ([`socket`]) →
 //! back to the [`pool`]. No HTTP/2, proxy, redirect, compression or retry.
 
 mod body;
