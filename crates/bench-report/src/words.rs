@@ -119,7 +119,7 @@ pub(crate) fn latency_table(a: &Analysis, intervals: bool) -> Table {
 /// Tails, pace, errors, money.
 pub(crate) fn detail_table(a: &Analysis) -> Table {
     let mut table =
-        Table::new(["target", "E2E p99", "TPOT p50", "req/s", "tok/s", "errors", "$/1k answers", "goodput"]);
+        Table::new(["target", "E2E p99", "TPOT p50", "req/s", "tok/s", "errors", "$/1k ok", "goodput"]);
     for t in &a.targets {
         let per_thousand = t.cost.value().and_then(|c| c.per_success_usd).map(|d| d * Decimal::from(1000));
         table.row([
