@@ -1,0 +1,1 @@
+//! Chat models around chat models: retry, rate limit, cache, router.

@@ -1,0 +1,1 @@
+//! OpenTelemetry metrics, spans and structured logs of chat models.
