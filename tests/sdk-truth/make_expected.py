@@ -5,11 +5,11 @@ and body, the vendor's Python SDK is called against it, and what the SDK hands t
 down: joined text, reasoning, tool calls, finish reason, usage, or the exception. Nothing here parses
 wire bytes by itself; where the SDK has an accumulator for streams, that one is used.
 
-    python make_expected.py --recordings DIR --out DIR            write <p>.jsonl and expected.json
+    python make_expected.py --recordings DIR --out DIR            write the recordings and what the SDKs say
     python make_expected.py --recordings crates --out crates --check    compare, exit 1 on a difference
 
-DIR is read as `DIR/<provider>.jsonl` or `DIR/llms-providers-<provider>/tests/recordings/<provider>.jsonl`;
-`--out DIR` writes to `DIR/llms-providers-<provider>/tests/recordings/`.
+DIR is read as `DIR/<provider>.jsonl` (all endpoints in one file) or as the crates keep them, one file an API:
+`DIR/llms-providers-<provider>/tests/recordings/<file>.jsonl`; `--out DIR` writes to the latter.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ from pathlib import Path
 
 import truth_anthropic
 import truth_bedrock
+import truth_bedrock_invoke
+import truth_counts
 import truth_ollama
+import truth_ollama_about
+import truth_ollama_generate
 import truth_openai
+import truth_openai_completions
+import truth_openai_responses
 from replay import Replay, load
 
-PROVIDERS = {
-    "openai": truth_openai,
-    "anthropic": truth_anthropic,
-    "bedrock": truth_bedrock,
-    "ollama": truth_ollama,
+# A driver: NAME and VERSION of the SDK, the ENDPOINTS it takes, FILE.jsonl and EXPECTED in the crate's recordings.
+DRIVERS = {
+    "openai": (truth_openai, truth_openai_responses, truth_openai_completions, truth_counts.OPENAI),
+    "anthropic": (truth_anthropic, truth_counts.ANTHROPIC),
+    "bedrock": (truth_bedrock, truth_bedrock_invoke, truth_counts.BEDROCK),
+    "ollama": (truth_ollama, truth_ollama_generate, truth_ollama_about),
 }
 
 
@@ -40,8 +47,8 @@ def crate_dir(root: Path, provider: str) -> Path:
     return root / f"llms-providers-{provider}" / "tests" / "recordings"
 
 
-def find_recordings(root: Path, provider: str) -> Path:
-    flat, nested = root / f"{provider}.jsonl", crate_dir(root, provider) / f"{provider}.jsonl"
+def find_recordings(root: Path, provider: str, file: str) -> Path:
+    flat, nested = root / f"{provider}.jsonl", crate_dir(root, provider) / f"{file}.jsonl"
     return flat if flat.exists() else nested
 
 
@@ -52,25 +59,25 @@ def same_json(sent: bytes, recorded: str) -> bool:
         return False
 
 
-def make(provider: str, recordings: list[dict], chunk_bytes: int) -> dict:
+def make(driver, recordings: list[dict], chunk_bytes: int) -> dict:
     """Calls the SDK once (or twice, where two ways are compared) for each recording."""
-    sdk, truths, repeated, other_paths = PROVIDERS[provider], {}, 0, 0
+    truths, repeated, other_paths = {}, 0, 0
     with Replay(recordings, chunk_bytes=chunk_bytes) as server:
         for recording in recordings:
             recording_id = recording["id"]
             try:
-                truth = sdk.call(recording, server.url(recording_id))
+                truth = driver.call(recording, server.url(recording_id))
             except Exception as error:
                 raise RuntimeError(f"{recording_id}: the driver, not the SDK's user, met {error!r}") from error
             path, sent = server.seen[recording_id]
             other_paths += path != recording["request"]["path"]
-            repeated += same_json(sent, recording["request"]["body"])
+            repeated += same_json(sent, recording["request"]["body"] or "")
             truths[recording_id] = truth
     told = f"the SDK sent the recorded body in {repeated}, another path in {other_paths}"
-    print(f"{provider}: {len(truths)} recordings; {told}", file=sys.stderr)
+    print(f"{driver.FILE}: {len(truths)} recordings; {told}", file=sys.stderr)
     return {
-        "sdk": sdk.NAME,
-        "sdk_version": sdk.VERSION,
+        "sdk": driver.NAME,
+        "sdk_version": driver.VERSION,
         "python": platform.python_version(),
         "recordings": dict(sorted(truths.items())),
     }
@@ -82,11 +89,29 @@ def differences(old: dict, new: dict) -> list[str]:
     return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
 
 
+def one(provider: str, driver, args: argparse.Namespace) -> int:
+    """Writes one file of expectations, or compares it; returns how many entries differ."""
+    source = find_recordings(args.recordings, provider, driver.FILE)
+    selected = [r for r in load(source) if r["endpoint"] in driver.ENDPOINTS]
+    expected = make(driver, selected, args.chunk_bytes)
+    target = crate_dir(args.out, provider)
+    if args.check:
+        ids = differences(json.loads((target / driver.EXPECTED).read_text(encoding="utf-8")), expected)
+        print(f"{provider} {driver.FILE}: {len(ids)} differences {' '.join(ids)}".rstrip())
+        return len(ids)
+    target.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) + "\n" for r in selected)
+    (target / f"{driver.FILE}.jsonl").write_text(lines, encoding="utf-8")
+    text = json.dumps(expected, ensure_ascii=False, indent=1) + "\n"
+    (target / driver.EXPECTED).write_text(text, encoding="utf-8")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recordings", required=True, type=Path, help="where the recordings are")
     parser.add_argument("--out", required=True, type=Path, help="where crates' recordings are written")
-    parser.add_argument("--provider", action="append", choices=PROVIDERS, help="only this one (repeatable)")
+    parser.add_argument("--provider", action="append", choices=DRIVERS, help="only this one (repeatable)")
     parser.add_argument("--chunk-bytes", type=int, default=97, help="size of the pieces of chunked bodies")
     parser.add_argument("--check", action="store_true", help="compare with what is there, write nothing")
     args = parser.parse_args()
@@ -98,21 +123,9 @@ def main() -> int:
     warnings.simplefilter("ignore")
 
     different = 0
-    for provider in args.provider or PROVIDERS:
-        source = find_recordings(args.recordings, provider)
-        selected = [r for r in load(source) if r["endpoint"] in PROVIDERS[provider].ENDPOINTS]
-        expected = make(provider, selected, args.chunk_bytes)
-        target = crate_dir(args.out, provider)
-        if args.check:
-            ids = differences(json.loads((target / "expected.json").read_text(encoding="utf-8")), expected)
-            print(f"{provider}: {len(ids)} differences {' '.join(ids)}")
-            different += len(ids)
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        lines = "".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) + "\n" for r in selected)
-        (target / f"{provider}.jsonl").write_text(lines, encoding="utf-8")
-        text = json.dumps(expected, ensure_ascii=False, indent=1) + "\n"
-        (target / "expected.json").write_text(text, encoding="utf-8")
+    for provider in args.provider or DRIVERS:
+        for driver in DRIVERS[provider]:
+            different += one(provider, driver, args)
     return 1 if different else 0
 
 

@@ -13,6 +13,7 @@ import anthropic
 from truth import answer, failure, joined
 
 NAME, VERSION = "anthropic", anthropic.__version__
+FILE, EXPECTED = "anthropic", "expected.json"
 ENDPOINTS = ("/v1/messages",)
 
 

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from truth import answer, arguments, failure, joined
 
 NAME, VERSION = "boto3", boto3.__version__
+FILE, EXPECTED = "bedrock", "expected.json"
 ENDPOINTS = ("/model/*/converse", "/model/*/converse-stream")
 CONFIG = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
 

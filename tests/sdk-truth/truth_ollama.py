@@ -14,6 +14,7 @@ import ollama
 from truth import answer, failure, joined
 
 NAME, VERSION = "ollama", version("ollama")
+FILE, EXPECTED = "ollama", "expected.json"
 ENDPOINTS = ("/api/chat",)
 COUNTS = ("prompt_eval_count", "eval_count")
 DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
@@ -29,15 +30,19 @@ def call(recording: dict, url: str) -> dict:
         parts = list(reply) if stream else [reply]
         return entry(parts, stream, recording["response"]["status"])
     except ollama.ResponseError as error:
-        return failure(
-            stream=stream,
-            status=error.status_code,
-            error={"class": type(error).__name__, "message": error.error, "code": None},
-            request_id=None,
-            notes=[],
-        )
+        return refused(error, stream)
     finally:
         client._client.close()
+
+
+def refused(error: ollama.ResponseError, stream: bool) -> dict:
+    return failure(
+        stream=stream,
+        status=error.status_code,
+        error={"class": type(error).__name__, "message": error.error, "code": None},
+        request_id=None,
+        notes=[],
+    )
 
 
 def entry(parts: list, stream: bool, status: int) -> dict:

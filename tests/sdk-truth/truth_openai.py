@@ -14,6 +14,7 @@ import openai
 from truth import answer, arguments, failure
 
 NAME, VERSION = "openai", openai.__version__
+FILE, EXPECTED = "openai", "expected.json"
 ENDPOINTS = ("/v1/chat/completions", "/openai/deployments/*/chat/completions")
 
 
