@@ -188,6 +188,10 @@ fn fits(run: &RunResult) -> Result<()> {
     if !measured && run.manifest.targets.iter().all(|t| t.unavailable.is_none()) {
         return wrong(match run.manifest.facts.get("records_tail") {
             Some(why) => format!("expected measured requests, found none: the record file is damaged: {why}"),
+            None if run.records.iter().any(|r| r.phase == RunPhase::Replayed) => {
+                "expected measured requests, found only answers replayed from a cache on this side: take the cache layer off"
+                    .to_owned()
+            }
             None => {
                 "expected measured requests, found none: the run ended before its measured window".to_owned()
             }

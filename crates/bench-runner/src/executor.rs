@@ -113,7 +113,7 @@ impl Executor {
     fn prompt(&self, job: &Job) -> (&Prompt, &Arc<str>) {
         let (prompts, ids) = match job.phase {
             RunPhase::Warmup => (&self.scenario.warmup.prompts, &self.warmup_ids),
-            RunPhase::Measured => (&self.scenario.prompts, &self.prompt_ids),
+            RunPhase::Measured | RunPhase::Replayed => (&self.scenario.prompts, &self.prompt_ids),
         };
         (&prompts[job.prompt], &ids[job.prompt])
     }
@@ -238,7 +238,9 @@ impl Executor {
             RecordOutcome::Ok => timeline.end.unwrap_or(ended),
             _ => ended,
         };
+        let phase = if timeline.replayed { RunPhase::Replayed } else { job.phase };
         RequestRecord {
+            phase,
             sent: timeline.sent.or((!unsent).then_some(called)),
             connection: timeline.connection,
             resent: timeline.resent,

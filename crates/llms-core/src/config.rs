@@ -13,6 +13,7 @@ use url::{Host, Url};
 use crate::{
     chat::ChatOptions,
     error::{Error, ErrorCode},
+    health::HealthProbe,
     model::Capabilities,
 };
 
@@ -49,6 +50,9 @@ pub struct ModelConfig {
     /// Extra headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// How health checks probe the service.
+    #[serde(default)]
+    pub health: HealthProbe,
     /// Settings only this provider knows (`organization`, `api_version`, `region`, …).
     #[serde(default)]
     pub provider_specific: BTreeMap<String, Value>,
@@ -81,6 +85,7 @@ impl ModelConfig {
             timeout: default_timeout(),
             options: ChatOptions::default(),
             headers: BTreeMap::new(),
+            health: HealthProbe::default(),
             provider_specific: BTreeMap::new(),
         }
     }

@@ -50,6 +50,12 @@ impl CallContext {
         self
     }
 
+    /// Ends `grace` from now at the latest; an earlier deadline stands.
+    pub fn ending_within(&self, grace: Duration) -> Self {
+        let end = self.now() + grace;
+        Self { deadline: Some(self.deadline.map_or(end, |d| d.min(end))), ..self.clone() }
+    }
+
     /// Ends the call when `cancel` is cancelled.
     pub fn with_cancel(mut self, cancel: CancellationToken) -> Self {
         self.cancel = cancel;

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    chat::{ChatResponse, FinishReason, ToolCall, Usage},
+    chat::{ChatResponse, FinishReason, ReasoningBlock, ToolCall, Usage},
     time::Timestamp,
 };
 
@@ -56,12 +56,26 @@ pub enum StreamEvent<'a> {
     Text(Cow<'a, str>),
     /// Reasoning text, never empty.
     Reasoning(Cow<'a, str>),
+    /// A block of reasoning ended, and this is what the vendor wants back with it. Not a token.
+    ReasoningSeal(ReasoningSeal<'a>),
     /// A piece of a tool call.
     ToolCall(ToolCallDelta<'a>),
     /// Token counts so far; later ones override earlier ones field by field.
     Usage(Usage),
     /// Why the model stopped.
     Finish(FinishReason),
+}
+
+/// What a vendor attaches to a block of reasoning for the next turn: see [`ReasoningBlock`]. It belongs to the
+/// reasoning text delivered since the last seal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReasoningSeal<'a> {
+    /// The vendor's id of the block.
+    pub id: Option<Cow<'a, str>>,
+    /// Signature of the text.
+    pub signature: Option<Cow<'a, str>>,
+    /// The content, encrypted.
+    pub encrypted: Option<Cow<'a, str>>,
 }
 
 /// A piece of a tool call. Pieces with one `index` belong together; id and name come with the first.
@@ -102,6 +116,11 @@ impl StreamEvent<'_> {
             Self::Start { id, model } => StreamEvent::Start { id: id.map(own), model: model.map(own) },
             Self::Text(t) => StreamEvent::Text(own(t)),
             Self::Reasoning(t) => StreamEvent::Reasoning(own(t)),
+            Self::ReasoningSeal(s) => StreamEvent::ReasoningSeal(ReasoningSeal {
+                id: s.id.map(own),
+                signature: s.signature.map(own),
+                encrypted: s.encrypted.map(own),
+            }),
             Self::ToolCall(d) => StreamEvent::ToolCall(ToolCallDelta {
                 index: d.index,
                 id: d.id.map(own),
@@ -156,6 +175,8 @@ impl EventSink for Vec<TimedEvent> {
 #[derive(Clone, Debug, Default)]
 pub struct Collector {
     response: ChatResponse,
+    /// Bytes of the reasoning text that earlier seals cover.
+    sealed: usize,
     /// Index on the wire of each collected call: pieces of parallel calls may interleave.
     call_indices: Vec<u32>,
 }
@@ -182,6 +203,17 @@ impl EventSink for Collector {
             }
             StreamEvent::Text(t) => r.text.push_str(&t),
             StreamEvent::Reasoning(t) => r.reasoning.get_or_insert_default().push_str(&t),
+            StreamEvent::ReasoningSeal(seal) => {
+                let text = r.reasoning.as_deref().unwrap_or_default();
+                let covered = text.len();
+                r.reasoning_blocks.push(ReasoningBlock {
+                    id: seal.id.map(Cow::into_owned),
+                    text: text[self.sealed..].to_owned(),
+                    signature: seal.signature.map(Cow::into_owned),
+                    encrypted: seal.encrypted.map(Cow::into_owned),
+                });
+                self.sealed = covered;
+            }
             StreamEvent::ToolCall(d) => {
                 let at = self.call_indices.iter().position(|&i| i == d.index).unwrap_or_else(|| {
                     self.call_indices.push(d.index);
@@ -241,6 +273,43 @@ mod tests {
         assert_eq!(
             calls[1],
             ToolCall { id: "call_1".into(), name: "g".into(), arguments: "{\"y\":2}".into() }
+        );
+    }
+
+    #[test]
+    fn a_seal_covers_the_reasoning_since_the_last_one() {
+        let seal = |signature: &'static str| {
+            StreamEvent::ReasoningSeal(ReasoningSeal {
+                signature: Some(signature.into()),
+                ..ReasoningSeal::default()
+            })
+        };
+        let redacted = StreamEvent::ReasoningSeal(ReasoningSeal {
+            encrypted: Some("x".into()),
+            ..ReasoningSeal::default()
+        });
+        let mut c = Collector::default();
+        for e in [
+            StreamEvent::Reasoning("one ".into()),
+            StreamEvent::Reasoning("two".into()),
+            seal("s1"),
+            redacted,
+            StreamEvent::Reasoning("three".into()),
+            seal("s2"),
+        ] {
+            assert!(matches!(e, StreamEvent::Reasoning(_)) == e.is_token());
+            c.event(e.into_owned(), Stamp::default());
+        }
+        let answer = c.finish();
+        assert_eq!(answer.reasoning.as_deref(), Some("one twothree"));
+        let blocks: Vec<_> = answer
+            .reasoning_blocks
+            .iter()
+            .map(|b| (b.text.as_str(), b.signature.as_deref(), b.encrypted.as_deref()))
+            .collect();
+        assert_eq!(
+            blocks,
+            [("one two", Some("s1"), None), ("", None, Some("x")), ("three", Some("s2"), None)]
         );
     }
 

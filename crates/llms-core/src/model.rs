@@ -33,6 +33,12 @@ pub struct Capabilities {
     pub tools: bool,
     /// Images are understood.
     pub images: bool,
+    /// Documents are understood.
+    pub documents: bool,
+    /// Answers can be held to JSON or a JSON schema.
+    pub structured_output: bool,
+    /// The caller can say up to where the prompt is cached.
+    pub prompt_cache: bool,
     /// Usage is reported with the answer.
     pub usage: bool,
     /// Sampling can be seeded.

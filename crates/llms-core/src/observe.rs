@@ -6,12 +6,17 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Stamp, time::Timestamp};
+use crate::{
+    error::{Error, ErrorCode},
+    event::Stamp,
+    time::Timestamp,
+};
 
 /// A stretch of time within a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +41,9 @@ pub struct ConnectionInfo {
     /// TLS handshake, when it happened within this call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Span>,
+    /// Whether the TLS session was resumed; `None` without TLS, or when the transport cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_resumed: Option<bool>,
     /// `HTTP/1.1`, `h2`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
@@ -85,6 +93,17 @@ pub enum CallEvent<'a> {
         /// Stamp of its read.
         stamp: Stamp,
     },
+    /// The first chunk of a stream that carries generated content.
+    FirstToken {
+        /// Stamp of its read.
+        stamp: Stamp,
+    },
+    /// A chunk of a stream that carries generated content, the first one included. Only for observers that ask for
+    /// chunks.
+    Chunk {
+        /// Stamp of its read.
+        stamp: Stamp,
+    },
     /// Something the server reports about itself, under a stable documented key (`openai.processing_ms`).
     Reported {
         /// The key, `provider.name_unit`.
@@ -100,6 +119,47 @@ pub enum CallEvent<'a> {
         bytes: u64,
         /// Socket reads that brought them.
         reads: u32,
+    },
+    /// The attempt, or the call, failed; the last event of it.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A layer gives the call another attempt; what follows until the next such event belongs to that.
+    Retry {
+        /// When the decision fell.
+        at: Timestamp,
+        /// Number of the attempt to come; the first attempt is 0.
+        attempt: u32,
+        /// How long it waits before.
+        wait: Duration,
+        /// Why the attempt before failed.
+        error: &'a Error,
+    },
+    /// A layer held the call back (rate limit).
+    Held {
+        /// From when.
+        at: Timestamp,
+        /// For how long.
+        wait: Duration,
+    },
+    /// A layer chose this model for the call.
+    Routed {
+        /// Its provider.
+        provider: &'a str,
+        /// Its model.
+        model: &'a str,
+        /// The rule that chose it, in words.
+        why: &'a str,
+    },
+    /// The answer comes from a cache on this side: no measurement of any service.
+    Replayed {
+        /// When.
+        at: Timestamp,
+        /// Age of the answer.
+        age: Duration,
     },
 }
 
@@ -135,6 +195,11 @@ impl From<HookValue<'_>> for Reported {
 pub trait CallObserver: Send + Sync {
     /// One event.
     fn observe(&self, event: &CallEvent<'_>);
+
+    /// Whether [`CallEvent::Chunk`] is wanted; asked once a call.
+    fn wants_chunks(&self) -> bool {
+        false
+    }
 }
 
 /// Everything observed of one call.
@@ -165,6 +230,33 @@ pub struct CallTimeline {
     pub reads: Option<u32>,
     /// What the server reported about itself.
     pub reported: BTreeMap<String, Reported>,
+    /// First chunk of a stream with generated content.
+    pub first_token: Option<Stamp>,
+    /// Attempts before the one described here, oldest first.
+    pub retries: Vec<RetryNote>,
+    /// How long layers held the call back, retries not counted.
+    pub held: Duration,
+    /// The model a router chose: provider, model, rule.
+    pub routed: Option<(String, String, String)>,
+    /// Whether the answer came from a cache on this side.
+    pub replayed: bool,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryNote {
+    /// When the decision for another attempt fell.
+    pub at: Timestamp,
+    /// When the failed attempt was handed to the transport.
+    #[serde(default)]
+    pub sent: Option<Timestamp>,
+    /// How long was waited before the next.
+    pub wait: Duration,
+    /// Why it failed.
+    pub code: ErrorCode,
+    /// HTTP status of the failed attempt.
+    #[serde(default)]
+    pub status: Option<u16>,
 }
 
 /// An observer that keeps a [`CallTimeline`].
@@ -202,6 +294,26 @@ impl CallObserver for Timeline {
                 t.status = Some(*status);
             }
             CallEvent::FirstByte { stamp } => t.first_byte = Some(*stamp),
+            CallEvent::FirstToken { stamp } => t.first_token = Some(*stamp),
+            CallEvent::Chunk { .. } | CallEvent::Failed { .. } => {}
+            CallEvent::Retry { at, wait, error, .. } => {
+                let mut retries = std::mem::take(&mut t.retries);
+                retries.push(RetryNote {
+                    at: *at,
+                    sent: t.sent,
+                    wait: *wait,
+                    code: error.code(),
+                    status: error.status(),
+                });
+                // What was seen so far belongs to the attempt that failed.
+                let (held, routed) = (t.held, t.routed.take());
+                *t = CallTimeline { retries, held, routed, ..CallTimeline::default() };
+            }
+            CallEvent::Held { wait, .. } => t.held += *wait,
+            CallEvent::Routed { provider, model, why } => {
+                t.routed = Some(((*provider).to_owned(), (*model).to_owned(), (*why).to_owned()));
+            }
+            CallEvent::Replayed { .. } => t.replayed = true,
             CallEvent::Reported { key, value } => {
                 t.reported.insert((*key).to_owned(), (*value).into());
             }

@@ -262,7 +262,7 @@ fn blocks<'a>(i: usize, message: &'a Message, errors: &mut ConfigErrors) -> Vec<
                 }
             })
             .collect(),
-        Message::Assistant { content, tool_calls } => {
+        Message::Assistant { content, tool_calls, .. } => {
             let calls = tool_calls.iter().enumerate().filter_map(|(c, call)| {
                 let input = input(call);
                 if input.is_none() {

@@ -261,6 +261,7 @@ impl Counts {
             cache_write_tokens: self.cache_write,
             reasoning_tokens: self.reasoning,
             total_tokens: None,
+            ..Usage::default()
         }
     }
 }

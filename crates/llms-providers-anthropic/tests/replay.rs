@@ -116,6 +116,7 @@ fn expected_usage(raw: &Value) -> Usage {
         cache_write_tokens: write,
         reasoning_tokens: raw["output_tokens_details"]["thinking_tokens"].as_u64(),
         total_tokens: None,
+        ..Usage::default()
     }
 }
 

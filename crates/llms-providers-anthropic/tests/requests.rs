@@ -103,7 +103,7 @@ fn messages_in_a_row_by_one_speaker_become_one_turn() {
             Message::user("a"),
             Message::system("two"),
             Message::user("b"),
-            Message::Assistant { content: String::new(), tool_calls: vec![call.clone(), other.clone()] },
+            Message::tool_calls(vec![call.clone(), other.clone()]),
             Message::tool_result(&call, "42"),
             Message::Tool {
                 call_id: other.id.clone(),
@@ -139,7 +139,7 @@ fn arguments_are_sent_as_the_model_wrote_them() {
     let call = ToolCall { id: "t".into(), name: "f".into(), arguments: r#" {"b": 1.0,"a":2} "#.into() };
     let request = ChatRequest::new([
         Message::user("a"),
-        Message::Assistant { content: "ok".into(), tool_calls: vec![call] },
+        Message::Assistant { content: "ok".into(), tool_calls: vec![call], reasoning: Vec::new() },
     ]);
     let prepared = encode(&config(), &request, Delivery::Whole).unwrap();
     let text = std::str::from_utf8(&prepared.body).unwrap();
@@ -225,10 +225,7 @@ fn what_the_wire_cannot_say_is_refused_by_name() {
     refused(&c, &request, "tool_choice: ");
     for arguments in ["[1]", "{", "7", "{} {}"] {
         let call = ToolCall { id: "t".into(), name: "f".into(), arguments: arguments.into() };
-        let request = ChatRequest::new([
-            Message::user("a"),
-            Message::Assistant { content: String::new(), tool_calls: vec![call] },
-        ]);
+        let request = ChatRequest::new([Message::user("a"), Message::tool_calls(vec![call])]);
         refused(&c, &request, "messages[1].tool_calls[0].arguments: ");
     }
     let new = config().with_specific("api_version", "2026-10-21");

@@ -133,7 +133,7 @@ fn conversation(messages: &[Message]) -> Result<(Vec<SystemContentBlock>, Vec<Wi
                 continue;
             }
             Message::User { content } => (ConversationRole::User, user_blocks(i, content)?),
-            Message::Assistant { content, tool_calls } => {
+            Message::Assistant { content, tool_calls, .. } => {
                 (ConversationRole::Assistant, assistant_blocks(i, content, tool_calls)?)
             }
             Message::Tool { call_id, content, is_error, .. } => {

@@ -84,6 +84,7 @@ pub(crate) fn usage(usage: &TokenUsage) -> Option<Usage> {
         cache_write_tokens: cache_write,
         reasoning_tokens: None,
         total_tokens: total,
+        ..Usage::default()
     })
 }
 

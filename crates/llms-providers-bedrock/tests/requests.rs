@@ -119,7 +119,7 @@ fn tools_are_offered_called_and_answered() {
     }
     let request = ChatRequest::new([
         Message::user("Weather?"),
-        Message::Assistant { content: String::new(), tool_calls: calls.clone() },
+        Message::tool_calls(calls.clone()),
         Message::tool_result(&calls[0], "sunny"),
         failed,
         Message::user("Thanks"),
@@ -163,7 +163,7 @@ fn a_tool_choice_is_sent_where_converse_has_one() {
     let mut none = ChatRequest::text("?").with_tools([weather()]);
     none.tool_choice = ToolChoice::None;
     assert_eq!(body(&none), json!({"messages": [user("?")]}));
-    let history = Message::Assistant { content: String::new(), tool_calls: vec![call("c", "{}")] };
+    let history = Message::tool_calls(vec![call("c", "{}")]);
     none.messages.push(history);
     refuses(none, "tool_choice");
 }
@@ -233,7 +233,7 @@ fn the_same_request_is_the_same_bytes() {
         json!({"type": "object", "properties": {"a": {}, "b": {}, "c": {}, "d": {}}, "required": ["d"]});
     let mut request = ChatRequest::text("Hi").with_tools([ToolDefinition::new("t", "", schema)]);
     let calls = vec![call("c", r#"{"z":1,"y":2,"x":3,"w":4}"#)];
-    request.messages.push(Message::Assistant { content: String::new(), tool_calls: calls.clone() });
+    request.messages.push(Message::tool_calls(calls.clone()));
     request.messages.push(Message::tool_result(&calls[0], "é"));
     request.options.extra.extend((0..9).map(|i| (format!("k{i}"), json!(i))));
     let first = bodies(&request);
@@ -269,10 +269,7 @@ fn what_converse_cannot_say_is_refused_by_name() {
     }
     refuses(ChatRequest::new([Message::user("A"), Message::user("")]), "messages[1]");
     let calls = vec![call("c", "{not json")];
-    refuses(
-        ChatRequest::new([Message::Assistant { content: String::new(), tool_calls: calls }]),
-        "messages[0].tool_calls[0].arguments",
-    );
+    refuses(ChatRequest::new([Message::tool_calls(calls)]), "messages[0].tool_calls[0].arguments");
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn message<'a>(i: usize, message: &'a Message, errors: &mut ConfigErrors) -> Wir
             }
             WireMessage::User { content: text, images }
         }
-        Message::Assistant { content, tool_calls } => {
+        Message::Assistant { content, tool_calls, .. } => {
             let calls = tool_calls.iter().enumerate().filter_map(|(c, call)| {
                 let arguments = arguments(call);
                 if arguments.is_none() {

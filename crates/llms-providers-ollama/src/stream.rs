@@ -227,5 +227,6 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
         usage,
         model: answer.model.map(|t| t.0.into_owned()),
         id: None,
+        ..ChatResponse::default()
     })
 }

@@ -133,7 +133,7 @@ fn a_conversation_with_tools_keeps_its_order() {
         vec![
             Message::system("one"),
             Message::user("a"),
-            Message::Assistant { content: String::new(), tool_calls: vec![call.clone(), other] },
+            Message::tool_calls(vec![call.clone(), other]),
             Message::tool_result(&call, "42"),
             Message::system("two"),
             Message::assistant("b"),
@@ -204,10 +204,7 @@ fn what_the_wire_cannot_say_is_refused_by_name() {
     refused(&ChatRequest::new([]), "messages: ");
     for arguments in ["[1]", "{", "7", "{} {}"] {
         let call = ToolCall { id: "t".into(), name: "f".into(), arguments: arguments.into() };
-        let request = ChatRequest::new([
-            Message::user("a"),
-            Message::Assistant { content: String::new(), tool_calls: vec![call] },
-        ]);
+        let request = ChatRequest::new([Message::user("a"), Message::tool_calls(vec![call])]);
         refused(&request, "messages[1].tool_calls[0].arguments: ");
     }
 }

@@ -175,7 +175,7 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
         match message {
             Message::System { content } => Self::System { content },
             Message::User { content } => Self::User { content: content.as_slice().into() },
-            Message::Assistant { content, tool_calls } => Self::Assistant {
+            Message::Assistant { content, tool_calls, .. } => Self::Assistant {
                 content: (!content.is_empty() || tool_calls.is_empty()).then_some(content),
                 tool_calls: tool_calls.iter().map(WireCall::from).collect(),
             },

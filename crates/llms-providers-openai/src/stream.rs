@@ -231,6 +231,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
         model: owned(answer.model),
         id: owned(answer.id),
         tool_calls: Vec::new(),
+        ..ChatResponse::default()
     };
     response.text.extend(refusal.as_deref());
     for (i, call) in message.tool_calls.into_iter().flatten().enumerate() {

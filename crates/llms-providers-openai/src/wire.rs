@@ -238,6 +238,7 @@ impl WireUsage {
             cache_write_tokens: prompt.cache_write_tokens,
             reasoning_tokens: completion.reasoning_tokens.or(self.reasoning_tokens),
             total_tokens: self.total_tokens,
+            ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
     }

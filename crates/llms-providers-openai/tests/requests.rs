@@ -85,7 +85,7 @@ fn tools_and_their_results() {
     ];
     let request = ChatRequest::new([
         Message::user("Weather?"),
-        Message::Assistant { content: String::new(), tool_calls: calls.clone() },
+        Message::tool_calls(calls.clone()),
         Message::tool_result(&calls[0], "sunny"),
         Message::tool_result(&calls[1], "12:00"),
     ])

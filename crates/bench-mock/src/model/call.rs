@@ -132,6 +132,7 @@ pub(super) async fn whole(
     let response = ChatResponse {
         text: plan.joined(Part::Text),
         reasoning: (!reasoning.is_empty()).then_some(reasoning),
+        reasoning_blocks: Vec::new(),
         tool_calls: (0..plan.calls.len())
             .filter(|i| plan.steps.iter().any(|s| s.part == Part::Open(*i)))
             .map(|i| ToolCall {
@@ -251,5 +252,6 @@ fn usage(plan: &Plan, profile: &Profile) -> Option<Usage> {
         cache_write_tokens: None,
         reasoning_tokens: (plan.reasoning_tokens > 0).then(|| plan.reasoning_tokens.into()),
         total_tokens: Some(u64::from(plan.input_tokens) + u64::from(plan.output_tokens)),
+        ..Usage::default()
     })
 }

@@ -20,6 +20,8 @@ pub enum RunPhase {
     Warmup,
     /// Scheduled inside the measured window.
     Measured,
+    /// Answered from a cache on this side: no measurement of the service; in no statistic.
+    Replayed,
 }
 
 /// A token-bearing chunk: when it came and, where known, how many tokens it held.

@@ -202,6 +202,7 @@ impl Scenario {
             options: self.options.clone(),
             tools: self.tools.clone(),
             tool_choice: self.tool_choice.clone(),
+            ..ChatRequest::default()
         }
     }
 

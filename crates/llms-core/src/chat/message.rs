@@ -34,6 +34,15 @@ pub enum Content {
         #[serde(flatten)]
         data: ImageData,
     },
+    /// A document the model reads (PDF, plain text, …); only for models whose capabilities include documents.
+    Document {
+        /// What the model may call it; some wires require one and get `document` then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Where its content is.
+        #[serde(flatten)]
+        data: DocumentData,
+    },
 }
 
 impl Content {
@@ -41,6 +50,40 @@ impl Content {
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into() }
     }
+
+    /// An image of these base64-encoded bytes.
+    pub fn image(media_type: impl Into<String>, base64: impl Into<String>) -> Self {
+        Self::Image { data: ImageData::Inline { media_type: media_type.into(), base64: base64.into() } }
+    }
+
+    /// A document of these base64-encoded bytes.
+    pub fn document(
+        name: impl Into<String>,
+        media_type: impl Into<String>,
+        base64: impl Into<String>,
+    ) -> Self {
+        Self::Document {
+            name: Some(name.into()),
+            data: DocumentData::Inline { media_type: media_type.into(), base64: base64.into() },
+        }
+    }
+}
+
+/// Where the content of a document is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentData {
+    /// An address the provider can fetch.
+    Url(String),
+    /// The bytes themselves.
+    Inline {
+        /// Such as `application/pdf`.
+        media_type: String,
+        /// The file, base64 encoded.
+        base64: String,
+    },
+    /// Plain text.
+    Text(String),
 }
 
 /// Where the pixels of an image are.
@@ -56,6 +99,26 @@ pub enum ImageData {
         /// The file, base64 encoded.
         base64: String,
     },
+}
+
+/// A block of reasoning as the vendor wants it back in the next turn: opaque, passed on unchanged.
+///
+/// Vendors that sign or encrypt reasoning refuse a conversation with tool calls in which these blocks are missing or
+/// changed. They are made by one vendor's model and mean nothing to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReasoningBlock {
+    /// The vendor's id of the block, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The text shown; empty when the vendor hides it.
+    pub text: String,
+    /// The vendor's signature of the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The content, encrypted: reasoning the vendor redacts or does not show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<String>,
 }
 
 /// One message of a conversation.
@@ -80,6 +143,9 @@ pub enum Message {
         /// Tools it asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
+        /// Reasoning to send back, in order, before the text; see [`ReasoningBlock`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasoning: Vec<ReasoningBlock>,
     },
     /// What a tool answered.
     Tool {
@@ -108,7 +174,12 @@ impl Message {
 
     /// An assistant message without tool calls.
     pub fn assistant(content: impl Into<String>) -> Self {
-        Self::Assistant { content: content.into(), tool_calls: Vec::new() }
+        Self::Assistant { content: content.into(), tool_calls: Vec::new(), reasoning: Vec::new() }
+    }
+
+    /// An assistant message that calls tools, without text.
+    pub fn tool_calls(calls: impl Into<Vec<ToolCall>>) -> Self {
+        Self::Assistant { content: String::new(), tool_calls: calls.into(), reasoning: Vec::new() }
     }
 
     /// A successful tool result.

@@ -7,7 +7,7 @@ mod request;
 mod response;
 mod tool;
 
-pub use message::{Content, ImageData, Message, Role};
-pub use request::{ChatOptions, ChatRequest, ToolChoice};
+pub use message::{Content, DocumentData, ImageData, Message, ReasoningBlock, Role};
+pub use request::{CacheAt, CacheBreakpoint, CacheTtl, ChatOptions, ChatRequest, ResponseFormat, ToolChoice};
 pub use response::{ChatResponse, FinishReason, Usage};
 pub use tool::{ToolCall, ToolDefinition};

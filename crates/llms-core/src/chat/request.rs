@@ -22,6 +22,63 @@ pub enum ToolChoice {
     Tool(String),
 }
 
+/// The shape the answer must have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResponseFormat {
+    /// Any JSON object.
+    Json,
+    /// JSON that fits a schema.
+    JsonSchema {
+        /// Letters, digits, `_` and `-`; some wires want one.
+        name: String,
+        /// JSON Schema of the answer.
+        schema: Value,
+        /// Whether the provider shall enforce it exactly (where it can tell).
+        #[serde(default = "yes")]
+        strict: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How long a provider keeps a cached prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheTtl {
+    /// The provider's usual time, about five minutes.
+    #[default]
+    Short,
+    /// The longer time some offer, one hour.
+    Long,
+}
+
+/// Up to where a prefix is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheAt {
+    /// All tools.
+    Tools,
+    /// Tools and system texts.
+    System,
+    /// Everything up to and including the message of this index in [`ChatRequest::messages`].
+    Message(usize),
+}
+
+/// A mark up to which the provider shall cache the prompt, for wires where the caller says so. Wires that cache by
+/// themselves, or not at all, refuse it by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CacheBreakpoint {
+    /// Where.
+    pub at: CacheAt,
+    /// How long.
+    #[serde(default)]
+    pub ttl: CacheTtl,
+}
+
 /// Sampling and limits. `None` leaves the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,6 +147,12 @@ pub struct ChatRequest {
     /// How the tools may be used; sent only when tools are offered.
     #[serde(default)]
     pub tool_choice: ToolChoice,
+    /// The shape the answer must have; `None`: free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ResponseFormat>,
+    /// Where the provider shall cache the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<CacheBreakpoint>,
 }
 
 impl ChatRequest {
@@ -124,6 +187,18 @@ impl ChatRequest {
     /// Offers tools.
     pub fn with_tools(mut self, tools: impl Into<Vec<ToolDefinition>>) -> Self {
         self.tools = tools.into();
+        self
+    }
+
+    /// Asks for an answer of this shape.
+    pub fn with_format(mut self, format: ResponseFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Asks the provider to cache the prompt up to `at`, for its usual time.
+    pub fn with_cache(mut self, at: CacheAt) -> Self {
+        self.cache.push(CacheBreakpoint { at, ttl: CacheTtl::default() });
         self
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, ToolCall};
+use super::{Message, ReasoningBlock, ToolCall};
 
 /// Why the model stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +54,12 @@ pub struct Usage {
     /// Part of the output spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
+    /// Part of the input that was audio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_input_tokens: Option<u64>,
+    /// Part of the output that was audio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_output_tokens: Option<u64>,
     /// The total as reported, for cross-checking; `None` where the wire has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
@@ -68,6 +74,8 @@ impl Usage {
             cache_read_tokens: later.cache_read_tokens.or(self.cache_read_tokens),
             cache_write_tokens: later.cache_write_tokens.or(self.cache_write_tokens),
             reasoning_tokens: later.reasoning_tokens.or(self.reasoning_tokens),
+            audio_input_tokens: later.audio_input_tokens.or(self.audio_input_tokens),
+            audio_output_tokens: later.audio_output_tokens.or(self.audio_output_tokens),
             total_tokens: later.total_tokens.or(self.total_tokens),
         }
     }
@@ -93,6 +101,9 @@ pub struct ChatResponse {
     /// Reasoning text, where the provider shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// Reasoning as the vendor wants it back, where it signs or encrypts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasoning_blocks: Vec<ReasoningBlock>,
     /// Tools the model wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
@@ -107,8 +118,12 @@ pub struct ChatResponse {
 }
 
 impl ChatResponse {
-    /// The answer as a message to append to the conversation.
+    /// The answer as a message to append to the conversation, with the reasoning the vendor wants back.
     pub fn to_message(&self) -> Message {
-        Message::Assistant { content: self.text.clone(), tool_calls: self.tool_calls.clone() }
+        Message::Assistant {
+            content: self.text.clone(),
+            tool_calls: self.tool_calls.clone(),
+            reasoning: self.reasoning_blocks.clone(),
+        }
     }
 }

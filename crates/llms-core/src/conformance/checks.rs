@@ -306,7 +306,7 @@ pub(super) async fn tool_result(s: &Suite<'_>) -> Verdict {
         arguments: r#"{"city":"Paris"}"#.into(),
     };
     let mut request = s.tool_request();
-    let asked = Message::Assistant { content: String::new(), tool_calls: vec![call.clone()] };
+    let asked = Message::tool_calls([call.clone()]);
     request.messages.extend([asked, Message::tool_result(&call, r#"{"weather":"sunny","celsius":21}"#)]);
     let answer = s.expect("a request with a tool result", s.model.generate(&request, &s.ctx()).await)?;
     if answer.tool_calls.is_empty() { has_text("the answer to a tool result", &answer) } else { Ok(()) }

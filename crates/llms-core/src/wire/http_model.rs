@@ -1,28 +1,22 @@
 //! A [`ChatModel`] of a codec and a transport.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
 
-use super::{Body, BodyCounters, Codec, Decoder, Delivery, Framer, Probe, Reply, Transport};
+use super::{
+    Body, BodyCounters, Codec, Decoder, Delivery, Framer, Probe, Reply, Transport,
+    progress::{Progress, watched},
+};
 use crate::{
     chat::{ChatRequest, ChatResponse},
     context::CallContext,
     error::{CallPhase, Error, ErrorCode, Result},
     event::{EventSink, Stamp},
-    health::{Health, HealthState},
+    health::{self, Health, HealthProbe},
     model::{ChatModel, ModelInfo, Outcome},
-    observe::{CallEvent, CallObserver},
+    observe::CallEvent,
 };
 
 /// Largest whole body accepted.
@@ -40,17 +34,24 @@ pub struct HttpModel<C, T: ?Sized = dyn Transport> {
     codec: C,
     transport: Arc<T>,
     timeout: Option<Duration>,
+    health: HealthProbe,
 }
 
 impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
     /// A model that speaks `codec` over `transport`.
     pub fn new(codec: C, transport: Arc<T>) -> Self {
-        Self { codec, transport, timeout: None }
+        Self { codec, transport, timeout: None, health: HealthProbe::default() }
     }
 
     /// Limits calls whose context has no deadline of its own.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Chooses how health is probed.
+    pub fn with_health_probe(mut self, probe: HealthProbe) -> Self {
+        self.health = probe;
         self
     }
 
@@ -98,7 +99,7 @@ impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
     /// The error that a refusal means. A body that breaks off, or does not end in time, leaves it that refusal.
     async fn refusal(&self, verb: &str, reply: &mut Reply, ctx: &CallContext) -> Error {
         let mut text = Vec::new();
-        let limited = ending_within(ctx, BODY_GRACE);
+        let limited = ctx.ending_within(BODY_GRACE);
         let read = read_whole(&mut *reply.body, &mut text, MAX_ERROR_BODY, ctx);
         match limited.run(self.op(verb), read).await {
             Err(e) if e.code() == ErrorCode::Cancelled => e.or_phase(CallPhase::Body),
@@ -138,12 +139,6 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// `ctx` that ends `grace` from now at the latest.
-fn ending_within(ctx: &CallContext, grace: Duration) -> CallContext {
-    let end = ctx.now() + grace;
-    CallContext { deadline: Some(ctx.deadline.map_or(end, |d| d.min(end))), ..ctx.clone() }
-}
-
 /// Reads and decodes until the terminal marker (`false`) or the end of the body (`true`).
 async fn read_stream(
     body: &mut dyn Body,
@@ -177,7 +172,7 @@ async fn read_stream(
 /// Reads to the end of the body after the terminal marker, so that the connection can be reused. Whatever goes
 /// wrong here, a deadline included, costs the connection, not the answer.
 async fn drain(body: &mut dyn Body, ctx: &CallContext) {
-    let limited = CallContext { observer: None, ..ending_within(ctx, CLOSE_GRACE) };
+    let limited = CallContext { observer: None, ..ctx.ending_within(CLOSE_GRACE) };
     let mut rest = Vec::new();
     let _ = limited.run("http.drain", read_whole(body, &mut rest, MAX_ERROR_BODY, &limited)).await;
 }
@@ -194,50 +189,6 @@ async fn read_whole(body: &mut dyn Body, buf: &mut Vec<u8>, limit: usize, ctx: &
         }
     }
     Ok(())
-}
-
-/// Where a call is, so that a deadline or cancellation can say what it interrupted: it listens to the transport
-/// and passes everything on.
-struct Progress {
-    phase: AtomicU8,
-    observer: Option<Arc<dyn CallObserver>>,
-}
-
-impl Progress {
-    const PHASES: [CallPhase; 6] = [
-        CallPhase::Prepare,
-        CallPhase::Connect,
-        CallPhase::Send,
-        CallPhase::Headers,
-        CallPhase::Body,
-        CallPhase::Stream,
-    ];
-
-    fn new(ctx: &CallContext) -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(0), observer: ctx.observer.clone() })
-    }
-
-    fn set(&self, phase: CallPhase) {
-        self.phase.store(Self::PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
-    }
-
-    fn get(&self) -> CallPhase {
-        Self::PHASES[usize::from(self.phase.load(Relaxed))]
-    }
-}
-
-impl CallObserver for Progress {
-    fn observe(&self, event: &CallEvent<'_>) {
-        match event {
-            CallEvent::Connecting { .. } => self.set(CallPhase::Connect),
-            CallEvent::Connected(_) => self.set(CallPhase::Send),
-            CallEvent::Written { .. } => self.set(CallPhase::Headers),
-            _ => {}
-        }
-        if let Some(observer) = &self.observer {
-            observer.observe(event);
-        }
-    }
 }
 
 #[async_trait]
@@ -269,7 +220,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
             }
             Err(e) => Err(e),
         };
-        decoded.map_err(|e| self.attribute(e, &progress))
+        decoded.map_err(|e| self.attribute(e, &progress, ctx))
     }
 
     async fn drive(
@@ -281,6 +232,8 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
         let ctx = &*self.limited(ctx);
         let progress = Progress::new(ctx);
         let (mut framer, mut decoder) = (self.codec.framer(), self.codec.decoder());
+        let mut room = None;
+        let sink = watched(sink, ctx, &mut room);
         let mut reply = None;
         let read = ctx
             .run(self.op("stream"), async {
@@ -303,7 +256,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
             }
             Err(e) => Err(e),
         };
-        outcome.map_err(|e| self.attribute(e, &progress))
+        outcome.map_err(|e| self.attribute(e, &progress, ctx))
     }
 
     fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> crate::EventStream<'a> {
@@ -311,44 +264,22 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
     }
 
     async fn check_health(&self, ctx: &CallContext) -> Health {
-        let info = self.codec.info();
-        let mut health = Health {
-            state: HealthState::Unhealthy,
-            provider: info.provider.clone(),
-            model: info.model.clone(),
-            checked_at: ctx.clock.wall(),
-            latency: None,
-            reason: None,
-            details: BTreeMap::new(),
-        };
-        let probed = match self.codec.probe() {
-            Ok(probe) => {
-                let start = ctx.now();
-                let probed = self.probe(probe, ctx).await;
-                health.latency = ctx.now().since(start);
-                probed
-            }
+        if self.health == HealthProbe::OneToken {
+            return health::one_token(self, ctx).await;
+        }
+        let health = Health::pending(self.codec.info(), ctx);
+        let start = ctx.now();
+        let found = match self.codec.probe() {
+            Ok(probe) => self.probe(probe, ctx).await,
             Err(e) => Err(e),
         };
-        match probed {
-            Ok(facts) => {
-                health.state = HealthState::Healthy;
-                health.details.extend(facts);
-            }
-            Err(e) => {
-                if e.code() == ErrorCode::ModelNotAvailable {
-                    health.state = HealthState::Degraded;
-                }
-                health.reason = Some(e.to_string());
-            }
-        }
-        health
+        health.settle(found, start, ctx)
     }
 }
 
 impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
     async fn probe(&self, probe: Probe, ctx: &CallContext) -> Result<Vec<(String, String)>> {
-        let ctx = &ending_within(ctx, probe.timeout);
+        let ctx = &ctx.ending_within(probe.timeout);
         let (mut reply, mut body) = (None, Vec::new());
         let read = ctx
             .run(self.op("health"), async {
@@ -366,12 +297,14 @@ impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
         self.codec.judge_probe(reply.status, &reply.headers, &body)
     }
 
-    /// Adds what only this level knows: the provider, and the phase an interruption hit.
-    fn attribute(&self, error: Error, progress: &Progress) -> Error {
+    /// Adds what only this level knows: the provider, and the phase an interruption hit. Tells the observer.
+    fn attribute(&self, error: Error, progress: &Progress, ctx: &CallContext) -> Error {
         let error = match error.provider() {
             Some(_) => error,
             None => error.with_provider(self.codec.info().provider.clone()),
         };
-        error.or_phase(progress.get())
+        let error = error.or_phase(progress.get());
+        ctx.emit(|| CallEvent::Failed { at: ctx.now(), error: &error });
+        error
     }
 }

@@ -4,8 +4,11 @@
 //! connections and stamps every read. [`HttpModel`] joins the two into a [`ChatModel`](crate::ChatModel), so that
 //! all providers are stamped by the same code.
 
+pub mod borrow;
+pub mod headers;
 mod http_model;
 pub mod ndjson;
+pub mod progress;
 pub mod refusal;
 pub mod sse;
 

@@ -34,6 +34,17 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (wait <= MAX_WAIT).then_some(wait)
 }
 
+/// Longest message kept of a refusal, in characters.
+const MAX_MESSAGE: usize = 1000;
+
+/// The first 1000 characters of `text`, with an ellipsis when there were more.
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// `text` with every occurrence of one of `secrets`, and everything that looks like a key, replaced: servers quote
 /// keys in their refusals.
 ///

@@ -152,5 +152,6 @@ pub(crate) fn usage_of(sdk: &Value) -> Option<Usage> {
         cache_write_tokens: sdk["prompt_tokens_details"]["cache_write_tokens"].as_u64(),
         reasoning_tokens: sdk["completion_tokens_details"]["reasoning_tokens"].as_u64(),
         total_tokens: sdk["total_tokens"].as_u64(),
+        ..Usage::default()
     })
 }
