@@ -70,7 +70,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, number: u64) 
 
 async fn answer(shared: &Arc<Shared>, conn: &mut Connection, request: Request) -> Result<After, Gone> {
     let route = route::route(&request.method, &request.path);
-    let route::Route::Chat { protocol, model, stream, azure } = route else {
+    let route::Route::Chat(target) = route else {
         if route == route::Route::Truth {
             let end = shared.clock.now() + SETTLE;
             while shared.log.open() > 0 && shared.clock.now() < end {
@@ -81,7 +81,7 @@ async fn answer(shared: &Arc<Shared>, conn: &mut Connection, request: Request) -
         let head_only = request.method == "HEAD";
         return respond::at_once(shared, conn, &request, &reply, head_only).await;
     };
-    respond::chat(shared, conn, request, protocol, model, stream, azure).await
+    respond::chat(shared, conn, request, &target).await
 }
 
 impl Connection {

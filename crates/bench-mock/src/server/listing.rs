@@ -50,6 +50,10 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
             }
             Reply::json(200, &if request.anthropic { anthropic(name) } else { openai(name) })
         }
+        Route::BedrockCount(_) | Route::InputTokens | Route::Response(_) => {
+            Protocol::OpenAi.refusal(FaultKind::NotFound, "", id, None)
+        }
+        Route::OllamaPull | Route::OllamaEmbed => Protocol::Ollama.refusal(FaultKind::NotFound, "", id, None),
         Route::OllamaTags => ollama(&json!({"models": tags(shared)})),
         Route::OllamaPs => ollama(&json!({"models": []})),
         Route::OllamaVersion => ollama(&json!({"version": "0.9.3"})),
@@ -101,7 +105,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
             let message = format!("Invalid URL ({} {})", request.method, request.path);
             Reply { status: 404, ..protocol.invalid(&message, None) }
         }
-        Route::Chat { .. } => Reply { status: 500, content_type: "text/plain", ..Reply::default() },
+        Route::Chat(_) => Reply { status: 500, content_type: "text/plain", ..Reply::default() },
     }
 }
 

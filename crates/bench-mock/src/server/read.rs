@@ -28,9 +28,18 @@ pub(super) struct Request {
     pub x_api_key: Option<String>,
     /// Anthropic's version header is there.
     pub anthropic: bool,
+    /// All of them, names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// When its last byte had been read.
     pub arrival: Timestamp,
+}
+
+impl Request {
+    /// The first header of this name (in lower case).
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// What came instead of a request.
@@ -136,13 +145,16 @@ fn parse_head(buf: &[u8]) -> Result<Option<(Request, usize, Framing)>, Failed> {
         authorization: None,
         x_api_key: None,
         anthropic: false,
+        headers: Vec::with_capacity(head.headers.len()),
         body: Vec::new(),
         arrival: Timestamp::ZERO,
     };
     let mut framing = Framing { length: Length::Known(0), expects_continue: false };
     for header in head.headers.iter() {
         let value = String::from_utf8_lossy(header.value).trim().to_owned();
-        match header.name.to_ascii_lowercase().as_str() {
+        let name = header.name.to_ascii_lowercase();
+        request.headers.push((name.clone(), value.clone()));
+        match name.as_str() {
             "content-length" => {
                 let n = value.parse().map_err(|_| Failed::Refuse(400, "content-length is no number"))?;
                 framing.length = Length::Known(n);

@@ -6,10 +6,10 @@ use llms_core::time::Timestamp;
 
 use super::{
     Shared,
-    config::Protocol,
     conn::{After, Connection, Gone, authorized},
-    dialect::{Reply, Scene, http_date},
+    dialect::{Api, Reply, Scene, http_date},
     read::Request,
+    route::Target,
     stream,
 };
 use crate::{
@@ -103,22 +103,20 @@ pub(super) async fn chat(
     shared: &Arc<Shared>,
     conn: &mut Connection,
     request: Request,
-    protocol: Protocol,
-    model: Option<String>,
-    stream: Option<bool>,
-    azure: bool,
+    target: &Target,
 ) -> Result<After, Gone> {
+    let (api, protocol) = (target.api, target.api.protocol());
     let id = request.id.as_deref();
     if !authorized(shared, &request) {
-        let reply = protocol.refusal(FaultKind::Auth, "", id.unwrap_or("req_unauthorized"), None);
+        let reply = api.refusal(FaultKind::Auth, "", id.unwrap_or("req_unauthorized"), None);
         return at_once(shared, conn, &request, &reply, false).await;
     }
-    let ask = match protocol.parse(&request.body, model, stream) {
+    let ask = match api.parse(&request, target) {
         Ok(ask) => ask,
         Err(reply) => return at_once(shared, conn, &request, &reply, false).await,
     };
     let Some(engine) = shared.engines.find(protocol, &ask.model) else {
-        let reply = protocol.refusal(FaultKind::NotFound, &ask.model, id.unwrap_or("req_unknown"), None);
+        let reply = api.refusal(FaultKind::NotFound, &ask.model, id.unwrap_or("req_unknown"), None);
         return at_once(shared, conn, &request, &reply, false).await;
     };
     let Admission { decision, profile, key, mut ticket } =
@@ -126,7 +124,7 @@ pub(super) async fn chat(
     let (plan, entry) = match decision {
         Decision::Serve(plan, entry) => (plan, entry),
         Decision::Refuse(refusal) => {
-            let reply = protocol.refusal(refusal.kind, &ask.model, ticket.request_id(), refusal.retry_after);
+            let reply = api.refusal(refusal.kind, &ask.model, ticket.request_id(), refusal.retry_after);
             let exchange = Exchange { shared, conn, ticket, close: request.close };
             return exchange.reply(&reply, refusal.at, 0, TruthOutcome::Refused, refusal.at).await;
         }
@@ -142,18 +140,18 @@ pub(super) async fn chat(
         profile: &profile.profile,
         created: shared.wall(request.arrival),
         queued: start.saturating_since(request.arrival),
-        azure,
+        azure: target.azure,
     };
     let exchange = Exchange { shared, conn, ticket, close: request.close };
     if let Ending::Broken(kind @ (FaultKind::Timeout | FaultKind::Network)) = plan.ending {
-        return exchange.fail(protocol, kind, &scene, start).await;
+        return exchange.fail(api, kind, &scene, start).await;
     }
     if ask.stream {
         let framing =
             if request.chunks { super::write::Framing::Chunked } else { super::write::Framing::UntilClose };
-        return stream::say(exchange, protocol, &scene, start, framing).await;
+        return stream::say(exchange, api, &scene, start, framing).await;
     }
-    exchange.whole(protocol, &scene, start).await
+    exchange.whole(api, &scene, start).await
 }
 
 /// A request being answered on its connection.
@@ -190,15 +188,15 @@ impl Exchange<'_> {
         Ok(after(self.close))
     }
 
-    async fn whole(mut self, protocol: Protocol, scene: &Scene<'_>, start: Timestamp) -> Result<After, Gone> {
+    async fn whole(mut self, api: Api, scene: &Scene<'_>, start: Timestamp) -> Result<After, Gone> {
         let due = start + std::time::Duration::from_nanos(scene.plan.end_at);
-        let mut reply = protocol.whole(scene, self.shared.wall(due));
+        let mut reply = api.whole(scene, self.shared.wall(due));
         let mut outcome = TruthOutcome::Complete;
         let mut tokens = scene.plan.sent_tokens;
         match scene.plan.ending {
             Ending::Complete => {}
             Ending::Broken(FaultKind::StreamError) => {
-                return self.fail(protocol, FaultKind::Server, scene, start).await;
+                return self.fail(api, FaultKind::Server, scene, start).await;
             }
             Ending::Broken(FaultKind::Truncate) => {
                 // Half of the body, politely: its length is announced.
@@ -225,7 +223,7 @@ impl Exchange<'_> {
     /// Ends in a refusal after all, or without a word.
     async fn fail(
         self,
-        protocol: Protocol,
+        api: Api,
         kind: FaultKind,
         scene: &Scene<'_>,
         start: Timestamp,
@@ -237,7 +235,7 @@ impl Exchange<'_> {
             self.ticket.end(TruthOutcome::Broken, due);
             return Ok(After::Close);
         }
-        let reply = protocol.refusal(kind, &scene.ask.model, scene.request_id, None);
+        let reply = api.refusal(kind, &scene.ask.model, scene.request_id, None);
         self.reply(&reply, due, 0, TruthOutcome::Broken, due).await
     }
 }

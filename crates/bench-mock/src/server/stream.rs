@@ -5,9 +5,8 @@ use std::time::Duration;
 use llms_core::time::Timestamp;
 
 use super::{
-    config::Protocol,
     conn::{After, Gone},
-    dialect::Scene,
+    dialect::{Api, Scene},
     respond::{Exchange, write_head},
     write::Framing,
 };
@@ -16,7 +15,7 @@ use crate::{engine::Ticket, plan::Ending, profile::FaultKind};
 /// Says the plan of `scene`, its service having started at `start`.
 pub(super) async fn say(
     mut exchange: Exchange<'_>,
-    protocol: Protocol,
+    api: Api,
     scene: &Scene<'_>,
     start: Timestamp,
     framing: Framing,
@@ -25,7 +24,7 @@ pub(super) async fn say(
     let plan = scene.plan;
     let close = exchange.close || framing == Framing::UntilClose;
     let due_at = |offset: u64| start + Duration::from_nanos(offset);
-    let (head, mut speaker) = protocol.stream(scene);
+    let (head, mut speaker) = api.stream(scene);
     let coding = if framing == Framing::Chunked { "transfer-encoding: chunked\r\n" } else { "" };
     write_head(shared, &head, coding, close, &mut exchange.conn.buffers.wire);
     if scene.profile.role_chunk {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use super::config::Protocol;
+use super::{config::Protocol, read::Request, route::Target};
 use crate::{
     ask::{Ask, OfferedTool},
     plan::{Plan, Step},
@@ -86,30 +86,92 @@ pub(super) trait Speaker: Send {
     fn error(&mut self, scene: &Scene<'_>, out: &mut Vec<u8>);
 }
 
-impl Protocol {
+/// What a request is asked in: a protocol may have several, each with shapes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's first completions.
+    Completions,
+    /// Anthropic's messages.
+    Messages,
+    /// Bedrock's Converse and ConverseStream.
+    Converse,
+    /// Bedrock's InvokeModel and its stream.
+    Invoke,
+    /// Ollama's chat.
+    OllamaChat,
+    /// Ollama's generate.
+    OllamaGenerate,
+}
+
+impl Api {
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Chat | Self::Responses | Self::Completions => Protocol::OpenAi,
+            Self::Messages => Protocol::Anthropic,
+            Self::Converse | Self::Invoke => Protocol::Bedrock,
+            Self::OllamaChat | Self::OllamaGenerate => Protocol::Ollama,
+        }
+    }
+
     /// Reads what is asked.
     ///
     /// # Errors
     /// The vendor's refusal of a request that makes no sense.
-    pub(super) fn parse(
-        self,
-        body: &[u8],
-        model: Option<String>,
-        stream: Option<bool>,
-    ) -> Result<Ask, Reply> {
-        let body: Value = match serde_json::from_slice(body) {
+    pub(super) fn parse(self, request: &Request, target: &Target) -> Result<Ask, Reply> {
+        let protocol = self.protocol();
+        let model = target.model.clone();
+        let body: Value = match serde_json::from_slice(&request.body) {
             Ok(body @ Value::Object(_)) => body,
-            Ok(_) => return Err(self.invalid("the body is not a JSON object", None)),
-            Err(e) => return Err(self.invalid(&format!("could not parse the JSON body: {e}"), None)),
+            Ok(_) => return Err(protocol.invalid("the body is not a JSON object", None)),
+            Err(e) => return Err(protocol.invalid(&format!("could not parse the JSON body: {e}"), None)),
         };
-        match self {
-            Self::OpenAi => openai::parse(&body, model),
-            Self::Anthropic => anthropic::parse(&body),
-            Self::Bedrock => bedrock::parse(&body, model.unwrap_or_default(), stream == Some(true)),
-            Self::Ollama => ollama::parse(&body),
+        match protocol {
+            Protocol::OpenAi => openai::parse(&body, model),
+            Protocol::Anthropic => anthropic::parse(&body),
+            Protocol::Bedrock => {
+                bedrock::parse(&body, model.unwrap_or_default(), target.stream == Some(true))
+            }
+            Protocol::Ollama => ollama::parse(&body),
         }
     }
 
+    /// A refusal of this kind, in the vendor's words.
+    pub(super) fn refusal(
+        self,
+        kind: FaultKind,
+        model: &str,
+        request_id: &str,
+        retry_after: Option<Duration>,
+    ) -> Reply {
+        self.protocol().refusal(kind, model, request_id, retry_after)
+    }
+
+    /// A whole answer.
+    pub(super) fn whole(self, scene: &Scene<'_>, wall: OffsetDateTime) -> Reply {
+        match self.protocol() {
+            Protocol::OpenAi => openai::whole(scene),
+            Protocol::Anthropic => anthropic::whole(scene),
+            Protocol::Bedrock => bedrock::whole(scene),
+            Protocol::Ollama => ollama::whole(scene, wall),
+        }
+    }
+
+    /// The head of a streamed answer and who says its body.
+    pub(super) fn stream(self, scene: &Scene<'_>) -> (Reply, Box<dyn Speaker>) {
+        match self.protocol() {
+            Protocol::OpenAi => (openai::head(scene), Box::new(openai::OpenAi::new(scene))),
+            Protocol::Anthropic => (anthropic::head(scene), Box::new(anthropic::Anthropic::default())),
+            Protocol::Bedrock => (bedrock::head(scene), Box::new(bedrock::Bedrock::default())),
+            Protocol::Ollama => (ollama::head(scene), Box::new(ollama::Ollama::default())),
+        }
+    }
+}
+
+impl Protocol {
     /// A refusal because of the request itself.
     pub(super) fn invalid(self, message: &str, field: Option<&str>) -> Reply {
         match self {
@@ -138,26 +200,6 @@ impl Protocol {
             reply.headers.push(("retry-after", (wait.as_secs_f64().ceil() as u64).to_string()));
         }
         reply
-    }
-
-    /// A whole answer.
-    pub(super) fn whole(self, scene: &Scene<'_>, wall: OffsetDateTime) -> Reply {
-        match self {
-            Self::OpenAi => openai::whole(scene),
-            Self::Anthropic => anthropic::whole(scene),
-            Self::Bedrock => bedrock::whole(scene),
-            Self::Ollama => ollama::whole(scene, wall),
-        }
-    }
-
-    /// The head of a streamed answer and who says its body.
-    pub(super) fn stream(self, scene: &Scene<'_>) -> (Reply, Box<dyn Speaker>) {
-        match self {
-            Self::OpenAi => (openai::head(scene), Box::new(openai::OpenAi::new(scene))),
-            Self::Anthropic => (anthropic::head(scene), Box::new(anthropic::Anthropic::default())),
-            Self::Bedrock => (bedrock::head(scene), Box::new(bedrock::Bedrock::default())),
-            Self::Ollama => (ollama::head(scene), Box::new(ollama::Ollama::default())),
-        }
     }
 }
 
