@@ -10,7 +10,6 @@ use crate::{
     context::CallContext,
     error::{Error, ErrorCode, Result},
     model::{ChatModel, ModelInfo},
-    time::Timestamp,
 };
 
 /// How a service is.
@@ -71,15 +70,14 @@ impl Health {
         }
     }
 
-    /// The verdict on what a probe begun at `start` found: facts to show, or the error. A service that answers without
-    /// having the model, or refuses for the rate, is degraded.
+    /// The verdict on what a probe found, which took `latency`: facts to show, or the error. A service that answers
+    /// without having the model, or refuses for the rate, is degraded.
     pub fn settle(
         mut self,
         found: Result<impl IntoIterator<Item = (String, String)>>,
-        start: Timestamp,
-        ctx: &CallContext,
+        latency: Option<Duration>,
     ) -> Self {
-        self.latency = ctx.now().since(start);
+        self.latency = latency;
         match found {
             Ok(facts) => {
                 self.state = HealthState::Healthy;
@@ -116,5 +114,5 @@ pub async fn one_token<M: ChatModel + ?Sized>(model: &M, ctx: &CallContext) -> H
         let said = tokens.map_or_else(|| "answered".to_owned(), |n| format!("answered, {n} tokens"));
         Ok([("one_token".to_owned(), said)].into_iter().chain(answer.model.map(|m| ("model".to_owned(), m))))
     });
-    health.settle(facts, start, ctx)
+    health.settle(facts, ctx.now().since(start))
 }

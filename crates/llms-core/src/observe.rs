@@ -325,3 +325,28 @@ impl CallObserver for Timeline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_describes_the_last_attempt_and_notes_those_before() {
+        let timeline = Timeline::new();
+        let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
+        let error = Error::new("toy.stream", ErrorCode::RateLimit, "slow down").with_status(429);
+        timeline.observe(&CallEvent::Held { at: at(0), wait: Duration::from_millis(5) });
+        timeline.observe(&CallEvent::Sent { at: at(5) });
+        timeline.observe(&CallEvent::Reported { key: "toy.left", value: HookValue::Number(0.0) });
+        timeline.observe(&CallEvent::Failed { at: at(7), error: &error });
+        let wait = Duration::from_millis(3);
+        timeline.observe(&CallEvent::Retry { at: at(7), attempt: 1, wait, error: &error });
+        timeline.observe(&CallEvent::Sent { at: at(10) });
+        let seen = timeline.take();
+        assert_eq!((seen.sent, seen.held), (Some(at(10)), Duration::from_millis(5)));
+        assert!(seen.reported.is_empty(), "what the failed attempt reported is not the last one's");
+        let [note] = &seen.retries[..] else { panic!("one retry: {seen:?}") };
+        assert_eq!((note.sent, note.at, note.wait), (Some(at(5)), at(7), wait));
+        assert_eq!((note.code, note.status), (ErrorCode::RateLimit, Some(429)));
+    }
+}

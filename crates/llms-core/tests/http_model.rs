@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 use llms_core::{
     CallContext, CallPhase, Capabilities, ChatModel, ChatRequest, ChatResponse, Error, ErrorCode, EventSink,
     FinishReason, ModelInfo, Outcome, Result, Stamp, StreamEvent, TimedEvent, Usage,
-    health::HealthState,
+    health::{HealthProbe, HealthState},
     observe::{CallEvent, CallObserver, ConnectionInfo, HookValue},
     time::{Clock, SharedClock, Sleep, Timestamp, VirtualClock},
     wire::{
@@ -399,6 +399,9 @@ impl CallObserver for Log {
             CallEvent::Head { stamp, status, .. } => format!("head {} {status}", stamp.user),
             CallEvent::FirstByte { stamp } => format!("first byte {} read {}", stamp.user, stamp.read),
             CallEvent::Reported { key, value } => format!("{key} {value:?}"),
+            CallEvent::FirstToken { stamp } => format!("first token {} read {}", stamp.user, stamp.read),
+            CallEvent::Chunk { stamp } => format!("chunk {} read {}", stamp.user, stamp.read),
+            CallEvent::Failed { at, error } => format!("failed {at} {}", error.code()),
             CallEvent::End { at, bytes, reads } => format!("end {at} {bytes} bytes {reads} reads"),
             other => format!("{other:?}"),
         });
@@ -757,19 +760,20 @@ fn the_observer_is_told_in_order() {
         "toy.took_ms Number(7.0)",
         "first byte 0.006000 s read 0",
     ];
+    let token = "first token 0.006000 s read 0";
     let steps = [Read("data: a\n\n"), Wait(4 * MS), Read("data: [DONE]\n\n")];
     let (log, b) = observed(timed(&steps), None);
     b.drive().1.unwrap();
     let log = log.0.lock().unwrap();
     assert_eq!(log[..7], before);
-    assert_eq!(log[7..], ["end 0.010000 s 23 bytes 2 reads", "toy.tokens Number(1.0)"]);
+    assert_eq!(log[7..], [token, "end 0.010000 s 23 bytes 2 reads", "toy.tokens Number(1.0)"]);
 
     // An interrupted stream closes its books too.
     let (log, b) = observed(timed(&[Read("data: a\n\n"), Hang]), Some(8 * MS));
     b.drive().1.unwrap_err();
     let log = log.0.lock().unwrap();
     assert_eq!(log[..7], before);
-    assert_eq!(log[7..], ["end 0.008000 s 9 bytes 1 reads"]);
+    assert_eq!(log[7..], [token, "end 0.008000 s 9 bytes 1 reads", "failed 0.008000 s context_timeout"]);
 
     let (log, b) = observed(timed(&[Read("whole answer")]), None);
     b.generate().unwrap();
@@ -788,7 +792,45 @@ fn the_observer_is_told_in_order() {
             "head 0.006000 s 429",
             "toy.took_ms Number(7.0)",
             "first byte 0.006000 s read 0",
-            "end 0.006000 s 9 bytes 1 reads"
+            "end 0.006000 s 9 bytes 1 reads",
+            "failed 0.006000 s rate_limit"
+        ]
+    );
+}
+
+/// An observer that wants every chunk.
+#[derive(Default)]
+struct Chunks(Log);
+
+impl CallObserver for Chunks {
+    fn observe(&self, event: &CallEvent<'_>) {
+        if matches!(event, CallEvent::FirstToken { .. } | CallEvent::Chunk { .. }) {
+            self.0.observe(event);
+        }
+    }
+
+    fn wants_chunks(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn chunks_are_told_to_those_who_ask() {
+    let mut b = bench(script(&[
+        Read("data: a\n\ndata: b\n\n"),
+        Wait(4 * MS),
+        Read("event: usage\ndata: {}\n\ndata: c\n\ndata: [DONE]\n\n"),
+    ]));
+    let chunks = Arc::new(Chunks::default());
+    b.ctx = b.ctx.with_observer(chunks.clone());
+    assert_eq!(in_short(&b.drive().0), "a@0 b@0 usage:2@1 c@1 stop@1", "events pass unchanged");
+    assert_eq!(
+        *chunks.0.0.lock().unwrap(),
+        [
+            "first token 0.000000 s read 0",
+            "chunk 0.000000 s read 0",
+            "chunk 0.000000 s read 0",
+            "chunk 0.004000 s read 1"
         ]
     );
 }
@@ -822,6 +864,21 @@ fn health_says_how_the_service_is_and_how_long_the_probe_took() {
     check_health(refuses, HealthState::Unhealthy, Some(Duration::ZERO), "connection refused");
     check_health(after(&[Hang]), HealthState::Unhealthy, Some(S), "deadline");
     check_health(after(&[Break]), HealthState::Unhealthy, Some(40 * MS), "broke");
+}
+
+#[test]
+fn health_can_be_asked_for_a_token() {
+    let mut b = bench(Script { headers: 40 * MS, ..script(&[Read("pong")]) });
+    b.model = b.model.with_health_probe(HealthProbe::OneToken);
+    let health = b.clock.block_on(b.model.check_health(&b.ctx));
+    assert_eq!((health.state, health.latency), (HealthState::Healthy, Some(40 * MS)), "{health:?}");
+    assert_eq!(b.seen.lock().unwrap().requests[0].body, "Whole: ping");
+
+    let mut b = bench(Script { status: 429, ..script(&[Read("slow down")]) });
+    b.model = b.model.with_health_probe(HealthProbe::OneToken);
+    let health = b.clock.block_on(b.model.check_health(&b.ctx));
+    assert_eq!(health.state, HealthState::Degraded);
+    assert!(health.reason.unwrap().contains("slow down"));
 }
 
 #[test]

@@ -268,12 +268,13 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
             return health::one_token(self, ctx).await;
         }
         let health = Health::pending(self.codec.info(), ctx);
-        let start = ctx.now();
-        let found = match self.codec.probe() {
-            Ok(probe) => self.probe(probe, ctx).await,
-            Err(e) => Err(e),
+        let probe = match self.codec.probe() {
+            Ok(probe) => probe,
+            Err(e) => return health.settle(Err::<Vec<_>, _>(e), None),
         };
-        health.settle(found, start, ctx)
+        let start = ctx.now();
+        let found = self.probe(probe, ctx).await;
+        health.settle(found, ctx.now().since(start))
     }
 }
 
