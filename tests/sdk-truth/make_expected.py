@@ -21,6 +21,7 @@ import platform
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import truth_anthropic
 import truth_bedrock
@@ -34,10 +35,27 @@ import truth_openai_completions
 import truth_openai_responses
 from replay import Replay, load
 
+
+
+def compatible(driver, expected: str | None = None) -> SimpleNamespace:
+    """The same driver for recordings of other servers that speak the API: files of their own."""
+    file = "compatible" if driver.FILE in DRIVEN_FIRST else f"compatible-{driver.FILE}"
+    return SimpleNamespace(**{**vars(driver), "FILE": file, "EXPECTED": expected or f"{file}.expected.json"})
+
+
+DRIVEN_FIRST = ("openai", "anthropic")  # the files of a provider's main API bear the provider's name
 # A driver: NAME and VERSION of the SDK, the ENDPOINTS it takes, FILE.jsonl and EXPECTED in the crate's recordings.
 DRIVERS = {
-    "openai": (truth_openai, truth_openai_responses, truth_openai_completions, truth_counts.OPENAI),
-    "anthropic": (truth_anthropic, truth_counts.ANTHROPIC),
+    "openai": (
+        truth_openai,
+        compatible(truth_openai, "compatible-expected.json"),
+        truth_openai_responses,
+        compatible(truth_openai_responses),
+        truth_openai_completions,
+        compatible(truth_openai_completions),
+        truth_counts.OPENAI,
+    ),
+    "anthropic": (truth_anthropic, compatible(truth_anthropic), truth_counts.ANTHROPIC),
     "bedrock": (truth_bedrock, truth_bedrock_invoke, truth_counts.BEDROCK),
     "ollama": (truth_ollama, truth_ollama_generate, truth_ollama_about),
 }
@@ -48,8 +66,8 @@ def crate_dir(root: Path, provider: str) -> Path:
 
 
 def find_recordings(root: Path, provider: str, file: str) -> Path:
-    flat, nested = root / f"{provider}.jsonl", crate_dir(root, provider) / f"{file}.jsonl"
-    return flat if flat.exists() else nested
+    nested = crate_dir(root, provider) / f"{file}.jsonl"
+    return nested if nested.exists() else root / f"{provider}.jsonl"
 
 
 def same_json(sent: bytes, recorded: str) -> bool:
@@ -93,6 +111,8 @@ def one(provider: str, driver, args: argparse.Namespace) -> int:
     """Writes one file of expectations, or compares it; returns how many entries differ."""
     source = find_recordings(args.recordings, provider, driver.FILE)
     selected = [r for r in load(source) if r["endpoint"] in driver.ENDPOINTS]
+    if not selected or (driver.FILE.startswith("compatible") and source.stem != driver.FILE):
+        return 0
     expected = make(driver, selected, args.chunk_bytes)
     target = crate_dir(args.out, provider)
     if args.check:

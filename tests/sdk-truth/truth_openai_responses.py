@@ -1,7 +1,7 @@
 """OpenAI and Azure OpenAI Responses through `openai`.
 
-Streams are read twice: with `client.responses.stream()` and `get_final_response()`, which is the truth
-(the response of `response.completed`), and event by event with `create(stream=True)`, joining the
+Streams are read twice: with `client.responses.stream()`, whose final response (of `response.completed`,
+`.incomplete` or `.failed`) is the truth, and event by event with `create(stream=True)`, joining the
 deltas by hand; a difference becomes a note.
 """
 
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import openai
 
-from truth import answer, arguments, joined, without_nulls
+from truth import answer, arguments, failure, joined, without_nulls
 from truth_openai import NAME, VERSION, failed  # noqa: F401  (NAME and VERSION are part of a driver)
 
 FILE, EXPECTED = "responses", "responses.expected.json"
-ENDPOINTS = ("/v1/responses", "/openai/v1/responses")
+ENDPOINTS = ("/v1/responses", "/openai/v1/responses", "/api/v1/responses", "/responses")
 # Items of `output` that are calls which the service runs by itself.
 SERVER_RUN = (
     "web_search_call",
@@ -30,7 +30,7 @@ SERVER_RUN = (
 
 def call(recording: dict, url: str) -> dict:
     body = json.loads(recording["request"]["body"])
-    known = {"model": body.pop("model"), "input": body.pop("input")}
+    known = {key: body.pop(key) for key in ("model", "input") if key in body}
     body.pop("stream", None)
     # Azure's newer address is used with the plain client, its path as the base.
     prefix = urlsplit(recording["request"]["path"]).path.removesuffix("/responses")
@@ -47,31 +47,74 @@ def whole(client: openai.OpenAI, known: dict, rest: dict) -> dict:
 
 
 def streamed(client: openai.OpenAI, known: dict, rest: dict) -> dict:
+    notes: list[str] = []
     with client.responses.create(**known, stream=True, extra_body=rest) as raw:
         request_id = raw.response.headers.get("x-request-id")
-        events = list(raw)
-    with client.responses.stream(**known, extra_body=rest) as stream:
-        response = stream.get_final_response()
-    notes: list[str] = []
-    made = entry(response, True, request_id, notes, {})
+        events = []
+        try:
+            events.extend(raw)
+        except openai.APIStatusError:
+            raise
+        except openai.APIError as error:
+            return failed_inside(error, request_id)
+    try:
+        with client.responses.stream(**known, extra_body=rest) as stream:
+            # Not get_final_response(): it raises for a response that is incomplete or failed.
+            finals = [event.response for event in stream if event.type in FINAL]
+    except (TypeError, AttributeError, RuntimeError, IndexError, AssertionError) as error:
+        notes.append(f"the accumulator cannot read this ({type(error).__name__}); the final event is taken as it came")
+        finals = [event.response for event in events if event.type in FINAL]
     by_hand = {
         "text": "".join(e.delta for e in events if e.type == "response.output_text.delta"),
         "reasoning": joined([e.delta for e in events if e.type in REASONING_DELTAS]),
-        "arguments": "".join(e.delta for e in events if e.type == "response.function_call_arguments.delta"),
+        "refusal": joined([e.delta for e in events if e.type == "response.refusal.delta"]),
     }
-    final = {
-        "text": made["text"],
-        "reasoning": made["reasoning"],
-        "arguments": "".join(item.arguments for item in response.output or [] if item.type == "function_call"),
+    more = {
+        "chunks": sum(e.type.endswith(".delta") for e in events),
+        "events": len(events),
+        "last_event": events[-1].type,
     }
-    notes += [f"joined by hand, the deltas of {key} differ from the final response" for key in final if by_hand[key] != final[key]]
-    made = entry(response, True, request_id, notes, {})
-    made["chunks"] = sum(e.type.endswith(".delta") for e in events)
-    made["events"] = len(events)
-    made["last_event"] = events[-1].type
-    return made
+    if not finals:
+        return unfinished(events, by_hand, request_id, more)
+    made = entry(finals[-1], True, request_id, notes, more)
+    deltas = [e.delta for e in events if e.type == "response.function_call_arguments.delta"]
+    by_hand["arguments"] = "".join(deltas)
+    said = {**made, "arguments": "".join(i.arguments for i in finals[-1].output or [] if i.type == "function_call")}
+    notes += [
+        f"joined by hand, the deltas of {key} differ from the final response"
+        for key, value in by_hand.items()
+        if (value or "") != (said.get(key) or "")
+    ]
+    return entry(finals[-1], True, request_id, notes, more)
 
 
+def unfinished(events: list, by_hand: dict, request_id: str | None, more: dict) -> dict:
+    """A stream without a final response: the SDK raises only if get_final_response() is asked."""
+    created, error = events[0].response, next((e for e in events if e.type == "error"), None)
+    return answer(
+        stream=True,
+        status=200,
+        text=by_hand["text"],
+        reasoning=by_hand["reasoning"],
+        tool_calls=[],
+        finish=None,
+        usage=None,
+        model=created.model,
+        id=created.id,
+        request_id=request_id,
+        notes=["no final event: get_final_response() raises RuntimeError, reading the events raises nothing"],
+        error_in_body=error.to_dict() if error else None,
+        **more,
+    )
+
+
+def failed_inside(error: openai.APIError, request_id: str | None) -> dict:
+    """An event with a member `error`: the SDK raises APIError in the middle of the stream."""
+    told = {"class": type(error).__name__, "message": error.message, "code": error.code, "type": error.type, "param": error.param}
+    return failure(stream=True, status=200, error=told, request_id=request_id, notes=["raised while the stream was read"])
+
+
+FINAL = ("response.completed", "response.incomplete", "response.failed")
 REASONING_DELTAS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
 
