@@ -125,6 +125,59 @@ pub(super) async fn stream_can_be_dropped(s: &Suite<'_>) -> Verdict {
     s.expect("a call after a dropped stream", s.model.generate(&s.options.request, &s.ctx()).await).map(drop)
 }
 
+pub(super) async fn stream_equals_whole(s: &Suite<'_>) -> Verdict {
+    let (events, outcome) = driven(s, &s.options.request).await?;
+    let streamed = joined(&events);
+    let whole = s.expect("generate", s.model.generate(&s.options.request, &s.ctx()).await)?;
+    let same = |what: &str, stream: &dyn std::fmt::Debug, whole: &dyn std::fmt::Debug| {
+        let (stream, whole) = (format!("{stream:?}"), format!("{whole:?}"));
+        ensure(stream == whole, || format!("{what}: {stream} when streamed, {whole} when whole"))
+    };
+    same("usage is reported", &outcome.usage.is_some(), &whole.usage.is_some())?;
+    if !s.options.deterministic {
+        return Ok(());
+    }
+    same("text", &streamed.text, &whole.text)?;
+    same("reasoning", &streamed.reasoning, &whole.reasoning)?;
+    same("reasoning to send back", &streamed.reasoning_blocks.len(), &whole.reasoning_blocks.len())?;
+    same("finish reason", &outcome.finish_reason, &whole.finish_reason)?;
+    let output = |u: Option<Usage>| u.map(|u| (u.input_tokens, u.output_tokens, u.reasoning_tokens));
+    same("tokens", &output(outcome.usage), &output(whole.usage))
+}
+
+pub(super) async fn several_turns(s: &Suite<'_>) -> Verdict {
+    let mut request = s.options.request.clone();
+    let question = request.messages.clone();
+    request.messages.insert(0, Message::system("You answer in one short sentence."));
+    request.messages.push(Message::assistant("Paris."));
+    request.messages.extend(question);
+    let answer = s.expect("generate with several turns", s.model.generate(&request, &s.ctx()).await)?;
+    has_text("the answer to several turns", &answer)
+}
+
+pub(super) async fn any_script(s: &Suite<'_>) -> Verdict {
+    // Four bytes, right to left, joined, combining, escaped in JSON, and a line separator that JavaScript trips over.
+    const TEXT: &str = "Repeat: 🦀 naïve 日本語 שלום 👩\u{200d}💻 e\u{301} \" \\ \t \u{2028} end";
+    let mut request = s.options.request.clone();
+    request.messages = vec![Message::user(TEXT)];
+    let answer = s.expect("generate", s.model.generate(&request, &s.ctx()).await)?;
+    has_text("the answer", &answer)?;
+    if s.model.info().capabilities.streaming {
+        let (events, _) = driven(s, &request).await?;
+        has_text("the stream", &joined(&events))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn huge_message(s: &Suite<'_>) -> Verdict {
+    let mut request = s.options.request.clone();
+    let words = "The quick brown fox jumps over the lazy dog. ";
+    request.messages = vec![Message::user(words.repeat(s.options.huge_chars.div_ceil(words.len())))];
+    let code = s.code(s.model.generate(&request, &s.ctx()).await);
+    let clean = code.is_none_or(|c| !matches!(c, ErrorCode::Unknown | ErrorCode::MalformedResponse));
+    ensure(clean, || format!("expected an answer or a clear refusal, got `{}`", name(code)))
+}
+
 pub(super) async fn stamps_are_monotone(s: &Suite<'_>) -> Verdict {
     let start = s.options.ctx.now();
     let (events, _) = driven(s, &s.options.request).await?;
@@ -249,6 +302,26 @@ pub(super) async fn cancelled_during(s: &Suite<'_>) -> Verdict {
     Ok(())
 }
 
+pub(super) async fn cancellation_reaches_server(s: &Suite<'_>) -> Verdict {
+    const WITHIN: Duration = Duration::from_millis(100);
+    s.needs_streaming()?;
+    let Some(busy) = &s.options.busy else { return skip("the server's side cannot be seen") };
+    let clock = &s.options.ctx.clock;
+    let before = busy();
+    let ctx = s.ctx();
+    let mut sink = CancelAtFirst { cancel: ctx.cancel.clone(), at: None, ctx: ctx.clone() };
+    s.code(s.model.drive(&s.options.request, &ctx, &mut sink).await);
+    let Some(since) = sink.at else { return fail("drive pushed no event") };
+    while busy() > before {
+        if clock.now().saturating_since(since) > WITHIN {
+            return fail(format!("the server was still answering {WITHIN:?} after the cancellation"));
+        }
+        clock.sleep_until(clock.now() + Duration::from_millis(2)).await;
+    }
+    let took = clock.now().saturating_since(since);
+    ensure(took <= WITHIN, || format!("the server was rid of the call only {took:?} after the cancellation"))
+}
+
 pub(super) async fn concurrent_calls(s: &Suite<'_>) -> Verdict {
     let n = s.options.concurrency.max(1);
     let requests = vec![s.options.request.clone(); n];
@@ -310,6 +383,58 @@ pub(super) async fn tool_result(s: &Suite<'_>) -> Verdict {
     request.messages.extend([asked, Message::tool_result(&call, r#"{"weather":"sunny","celsius":21}"#)]);
     let answer = s.expect("a request with a tool result", s.model.generate(&request, &s.ctx()).await)?;
     if answer.tool_calls.is_empty() { has_text("the answer to a tool result", &answer) } else { Ok(()) }
+}
+
+pub(super) async fn tool_loop(s: &Suite<'_>) -> Verdict {
+    const TURNS: usize = 4;
+    s.needs_tools()?;
+    let mut request = s.tool_request();
+    for turn in 0..TURNS {
+        let answer =
+            s.expect(&format!("turn {turn} of a tool loop"), s.model.generate(&request, &s.ctx()).await)?;
+        if answer.tool_calls.is_empty() {
+            let what = "the answer after the tool's result";
+            return if turn == 0 {
+                skip("the model answered without calling the tool")
+            } else {
+                has_text(what, &answer)
+            };
+        }
+        request.messages.push(answer.to_message());
+        let results = answer.tool_calls.iter();
+        request
+            .messages
+            .extend(results.map(|c| Message::tool_result(c, r#"{"weather":"sunny","celsius":21}"#)));
+    }
+    skip(format!("the model still called the tool after {TURNS} results"))
+}
+
+pub(super) async fn failures(s: &Suite<'_>) -> Verdict {
+    if s.options.failing.is_empty() {
+        return skip("no model was given that is known to fail");
+    }
+    let mut wrong = Vec::new();
+    for case in &s.options.failing {
+        let mut judge = |how: &str, code: Option<ErrorCode>| {
+            if !code.is_some_and(|c| case.codes.contains(&c)) {
+                let expected: Vec<_> = case.codes.iter().map(|c| c.as_str()).collect();
+                wrong.push(format!(
+                    "{} {how}: expected {}, got `{}`",
+                    case.name,
+                    expected.join(" or "),
+                    name(code)
+                ));
+            }
+        };
+        if !case.streams_only {
+            judge("whole", s.code(case.model.generate(&s.options.request, &s.ctx()).await));
+        }
+        if s.model.info().capabilities.streaming {
+            let code = s.code(case.model.drive(&s.options.request, &s.ctx(), &mut Vec::new()).await);
+            judge("streamed", code);
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { fail(wrong.join("; ")) }
 }
 
 pub(super) async fn bind_tools(s: &Suite<'_>) -> Verdict {

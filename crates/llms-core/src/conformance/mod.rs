@@ -19,9 +19,10 @@ mod tests;
 
 use std::{
     any::Any,
+    fmt,
     future::Future,
     panic::AssertUnwindSafe,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,14 +30,14 @@ use futures_util::FutureExt;
 use serde_json::json;
 
 use crate::{
-    CallContext, ChatModel, ChatRequest, Error, ErrorCode, ToolDefinition,
+    CallContext, ChatModel, ChatRequest, Error, ErrorCode, SharedModel, ToolDefinition,
     chat::{ChatOptions, ToolChoice},
 };
 
 pub use report::{Check, Report, Status};
 
 /// What the checks ask, and how patiently.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Clock, observer and request id of every call. Cancellation and deadline are set by the checks.
     pub ctx: CallContext,
@@ -52,10 +53,47 @@ pub struct Options {
     pub patience: Duration,
     /// Calls at once in the concurrency check, at least 1.
     pub concurrency: usize,
+    /// Characters of the huge message.
+    pub huge_chars: usize,
+    /// The same request gets the same answer each time: streamed and whole answers are then compared word by word.
+    pub deterministic: bool,
+    /// Models of the same kind that are known to fail, and how: each error must be told apart.
+    pub failing: Vec<Failing>,
+    /// How many calls the server is busy with, where its side can be seen: a cancelled call must be gone from there.
+    pub busy: Option<Busy>,
+}
+
+/// How many calls a server is busy with.
+pub type Busy = Arc<dyn Fn() -> usize + Send + Sync>;
+
+/// A model that is known to fail.
+#[derive(Clone)]
+pub struct Failing {
+    /// What goes wrong, for the table.
+    pub name: &'static str,
+    /// The model.
+    pub model: SharedModel,
+    /// Codes that tell it right.
+    pub codes: Vec<ErrorCode>,
+    /// It fails only while streaming.
+    pub streams_only: bool,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failing: Vec<_> = self.failing.iter().map(|f| f.name).collect();
+        f.debug_struct("Options")
+            .field("request", &self.request)
+            .field("timeout", &self.timeout)
+            .field("concurrency", &self.concurrency)
+            .field("failing", &failing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Options {
-    /// Short prompts of at most 256 tokens each, 30 s per call, 5 s of patience, 10 calls at once.
+    /// Short prompts of at most 256 tokens each, 30 s per call, 5 s of patience, 10 calls at once, a huge message of
+    /// 200,000 characters; nothing known of the server's side.
     pub fn new(ctx: CallContext) -> Self {
         let short = ChatOptions { max_tokens: Some(256), ..ChatOptions::default() };
         let city = json!({
@@ -72,6 +110,10 @@ impl Options {
             timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             concurrency: 10,
+            huge_chars: 200_000,
+            deterministic: false,
+            failing: Vec::new(),
+            busy: None,
         }
     }
 }
@@ -87,17 +129,24 @@ pub async fn run(model: &dyn ChatModel, options: &Options) -> Report {
         s.judge("stream_text_is_not_empty", checks::stream_has_text(&s)).await,
         s.judge("stream_ends_and_stays_ended", checks::stream_ends(&s)).await,
         s.judge("stream_can_be_dropped", checks::stream_can_be_dropped(&s)).await,
+        s.judge("stream_equals_the_whole_answer", checks::stream_equals_whole(&s)).await,
         s.judge("stamps_are_monotone", checks::stamps_are_monotone(&s)).await,
+        s.judge("several_turns_are_answered", checks::several_turns(&s)).await,
+        s.judge("any_script_is_answered", checks::any_script(&s)).await,
+        s.judge("huge_message_is_answered_or_refused", checks::huge_message(&s)).await,
         s.judge("no_messages_is_no_panic", checks::no_messages(&s)).await,
         s.judge("deadline_is_kept", checks::deadline_is_kept(&s)).await,
         s.judge("cancelled_caller_gets_nothing", checks::cancelled_before(&s)).await,
         s.judge("cancellation_ends_a_call", checks::cancelled_during(&s)).await,
+        s.judge("cancellation_reaches_the_server", checks::cancellation_reaches_server(&s)).await,
         s.judge("calls_run_concurrently", checks::concurrent_calls(&s)).await,
         s.judge("tool_call_is_parsed", checks::tool_call(&s)).await,
         s.judge("tool_call_is_streamed", checks::streamed_tool_call(&s)).await,
         s.judge("tool_result_is_accepted", checks::tool_result(&s)).await,
+        s.judge("tool_loop_ends_in_an_answer", checks::tool_loop(&s)).await,
         s.judge("bind_tools_leaves_the_original_alone", checks::bind_tools(&s)).await,
         s.judge("health_has_a_state", checks::health(&s)).await,
+        s.judge("failures_are_told_apart", checks::failures(&s)).await,
         // Last: it looks at the errors of all the others.
         s.judge("errors_say_what_failed", async { checks::errors(&s) }).await,
     ];

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Options, Report, Status, run};
+use super::{Failing, Options, Report, Status, run};
 use crate::{
     CallContext, Capabilities, ChatModel, ChatRequest, ChatResponse, Error, ErrorCode, EventSink,
     FinishReason, Message, ModelInfo, Outcome, Result, Stamp, StreamEvent, ToolCall, Usage,
+    chat::Role,
     event::ToolCallDelta,
     health::{Health, HealthState},
     time::{Timestamp, VirtualClock},
@@ -41,6 +42,13 @@ enum Flaw {
     UnhealthyWithoutReason,
     NamelessErrors,
     FailsStreams,
+    ForgetsTheAssistant,
+    TripsOverScripts,
+    ChokesOnSize,
+    StreamsSomethingElse,
+    KeepsServing,
+    NeverDoneWithTools,
+    MistakesFailures,
 }
 
 struct Tiny {
@@ -48,6 +56,10 @@ struct Tiny {
     flaw: Flaw,
     /// Cloned by every running call.
     busy: Arc<()>,
+    /// Cloned by every running stream.
+    streaming: Arc<()>,
+    /// What every call of this one fails with.
+    fails: Option<ErrorCode>,
 }
 
 const STEP: Duration = Duration::from_millis(10);
@@ -64,7 +76,14 @@ impl Tiny {
             endpoint: (flaw == Flaw::SecretInEndpoint).then(|| "http://me:key@localhost/v1".into()),
             capabilities,
         };
-        Self { info, flaw, busy: Arc::default() }
+        Self { info, flaw, busy: Arc::default(), streaming: Arc::default(), fails: None }
+    }
+
+    /// A sibling that is known to fail.
+    fn failing(name: &'static str, code: ErrorCode, flaw: Flaw, streams_only: bool) -> Failing {
+        let told = if flaw == Flaw::MistakesFailures { ErrorCode::Unknown } else { code };
+        let model = Self { fails: Some(told), ..Self::new(Flaw::None, everything()) };
+        Failing { name, model: Arc::new(model), codes: vec![code], streams_only }
     }
 
     async fn pause(&self, ctx: &CallContext) {
@@ -79,7 +98,8 @@ impl Tiny {
     fn calls(&self, request: &ChatRequest) -> Vec<ToolCall> {
         let answered = request.messages.iter().any(|m| matches!(m, Message::Tool { .. }));
         let asked = request.messages.iter().any(|m| m.text().contains("weather"));
-        let Some(tool) = request.tools.first().filter(|_| asked && !answered) else { return Vec::new() };
+        let wants = asked && (!answered || self.flaw == Flaw::NeverDoneWithTools);
+        let Some(tool) = request.tools.first().filter(|_| wants) else { return Vec::new() };
         vec![ToolCall {
             id: "call-1".into(),
             name: if self.flaw == Flaw::WrongTool { "other".into() } else { tool.name.clone() },
@@ -89,6 +109,21 @@ impl Tiny {
     }
 
     fn check(&self, request: &ChatRequest) -> Result<()> {
+        if let Some(code) = self.fails {
+            return Err(Error::new("tiny.check", code, "as ever"));
+        }
+        let text: String = request.messages.iter().map(Message::text).collect();
+        let refuse = |code, why: &str| Err(Error::new("tiny.check", code, why));
+        match self.flaw {
+            Flaw::ForgetsTheAssistant if request.messages.iter().any(|m| m.role() == Role::Assistant) => {
+                return refuse(ErrorCode::InvalidRequest, "expected no assistant messages");
+            }
+            Flaw::TripsOverScripts if !text.is_ascii() => {
+                return refuse(ErrorCode::MalformedResponse, "expected ASCII");
+            }
+            Flaw::ChokesOnSize if text.len() > 100_000 => return refuse(ErrorCode::Unknown, "what?"),
+            _ => {}
+        }
         if request.messages.is_empty() {
             assert!(self.flaw != Flaw::PanicsWithoutMessages, "index out of bounds");
             return Err(Error::new("tiny.check", ErrorCode::InvalidRequest, "expected at least one message")
@@ -150,7 +185,8 @@ impl Tiny {
             sink.event(StreamEvent::ToolCall(rest), now(1));
         }
         if calls.is_empty() && self.flaw != Flaw::NoTokens {
-            for (read, text) in [(1, "Pa"), (1, "r"), (2, "is")] {
+            let end = if self.flaw == Flaw::StreamsSomethingElse { "ma" } else { "is" };
+            for (read, text) in [(1, "Pa"), (1, "r"), (2, end)] {
                 if read == 2 {
                     self.pause(ctx).await;
                 }
@@ -205,7 +241,13 @@ impl ChatModel for Tiny {
         ctx: &CallContext,
         sink: &mut dyn EventSink,
     ) -> Result<Outcome> {
-        self.run(ctx, self.stream_into(request, ctx, sink)).await
+        // What the server does: it is busy until it has noticed that the call is gone.
+        let place = Arc::clone(&self.streaming);
+        let streamed = self.run(ctx, self.stream_into(request, ctx, sink)).await;
+        if self.flaw == Flaw::KeepsServing && streamed.is_err() {
+            std::mem::forget(place);
+        }
+        streamed
     }
 
     async fn check_health(&self, ctx: &CallContext) -> Health {
@@ -228,11 +270,19 @@ fn everything() -> Capabilities {
 
 fn report(flaw: Flaw, capabilities: Capabilities) -> Report {
     let clock = VirtualClock::new();
-    let options = Options::new(CallContext::with_clock(Arc::new(clock.clone())));
+    let model = Tiny::new(flaw, capabilities);
+    let mut options = Options::new(CallContext::with_clock(Arc::new(clock.clone())));
+    options.deterministic = true;
+    options.failing = vec![
+        Tiny::failing("a wrong key", ErrorCode::Authentication, flaw, false),
+        Tiny::failing("a broken stream", ErrorCode::StreamTruncated, flaw, true),
+    ];
+    let place = model.streaming.clone();
+    options.busy = Some(Arc::new(move || Arc::strong_count(&place) - 2));
     clock.block_on(async {
         // Not at the zero of the clock, so that a stamp of zero is one outside the call.
         options.ctx.clock.sleep_until(Timestamp::from_nanos(1_000_000_000)).await;
-        run(&Tiny::new(flaw, capabilities), &options).await
+        run(&model, &options).await
     })
 }
 
@@ -241,7 +291,7 @@ fn a_good_model_passes_every_check() {
     let report = report(Flaw::None, everything());
     report.assert_passed();
     assert!(report.checks.iter().all(|c| c.status == Status::Passed), "{report}");
-    assert!(report.to_string().starts_with("conformance of tiny:tiny-1: 18 passed, 0 skipped, 0 failed\n"));
+    assert!(report.to_string().starts_with("conformance of tiny:tiny-1: 25 passed, 0 skipped, 0 failed\n"));
 }
 
 #[test]
@@ -273,31 +323,63 @@ fn each_broken_promise_is_found() {
     const STREAM: &str = "stream_text_is_not_empty";
     const ENDS: &str = "stream_ends_and_stays_ended";
     const CANCEL: &str = "cancellation_ends_a_call";
+    const REACHES: &str = "cancellation_reaches_the_server";
+    const EQUAL: &str = "stream_equals_the_whole_answer";
+    const SCRIPT: &str = "any_script_is_answered";
     check(Flaw::NamelessModel, &["info_is_complete"]);
     check(Flaw::SecretInEndpoint, &["info_is_complete"]);
-    check(Flaw::EmptyAnswer, &["generate_answers", "calls_run_concurrently", "tool_result_is_accepted"]);
+    check(
+        Flaw::EmptyAnswer,
+        &[
+            "generate_answers",
+            EQUAL,
+            "several_turns_are_answered",
+            SCRIPT,
+            "calls_run_concurrently",
+            "tool_result_is_accepted",
+            "tool_loop_ends_in_an_answer",
+        ],
+    );
     check(Flaw::NoFinish, &[DRIVE]);
-    check(Flaw::NoUsage, &["generate_answers"]);
-    check(Flaw::NoStreamedUsage, &[DRIVE]);
+    check(Flaw::NoUsage, &["generate_answers", EQUAL]);
+    check(Flaw::NoStreamedUsage, &[DRIVE, EQUAL]);
     check(Flaw::EmptyEvents, &[DRIVE]);
-    check(Flaw::TokensAfterFinish, &[DRIVE]);
-    check(Flaw::NoTokens, &[DRIVE, STREAM, ENDS]);
+    check(Flaw::TokensAfterFinish, &[DRIVE, EQUAL]);
+    check(Flaw::NoTokens, &[DRIVE, STREAM, ENDS, EQUAL, SCRIPT]);
     check(Flaw::StampsGoBack, &["stamps_are_monotone"]);
     check(Flaw::ReadsGoBack, &["stamps_are_monotone"]);
     check(Flaw::StampsOutsideTheCall, &["stamps_are_monotone"]);
     check(Flaw::PanicsWithoutMessages, &["no_messages_is_no_panic"]);
     check(Flaw::IgnoresDeadline, &["deadline_is_kept"]);
-    check(Flaw::IgnoresCancellation, &["cancelled_caller_gets_nothing", CANCEL]);
+    check(Flaw::IgnoresCancellation, &["cancelled_caller_gets_nothing", CANCEL, REACHES]);
     check(Flaw::OneAtATime, &["calls_run_concurrently"]);
+    check(
+        Flaw::ForgetsTheAssistant,
+        &["several_turns_are_answered", "tool_result_is_accepted", "tool_loop_ends_in_an_answer"],
+    );
+    check(Flaw::TripsOverScripts, &["any_script_is_answered"]);
+    check(Flaw::ChokesOnSize, &["huge_message_is_answered_or_refused"]);
+    check(Flaw::StreamsSomethingElse, &["stream_equals_the_whole_answer"]);
+    check(Flaw::KeepsServing, &["cancellation_reaches_the_server"]);
+    check(Flaw::MistakesFailures, &["failures_are_told_apart"]);
     check(Flaw::WrongTool, &["tool_call_is_parsed", "tool_call_is_streamed"]);
     check(Flaw::BrokenArguments, &["tool_call_is_parsed", "tool_call_is_streamed"]);
     check(Flaw::StreamsAList, &["tool_call_is_streamed"]);
-    check(Flaw::RefusesToolResults, &["tool_result_is_accepted"]);
+    check(Flaw::RefusesToolResults, &["tool_result_is_accepted", "tool_loop_ends_in_an_answer"]);
     check(Flaw::UnhealthyWithoutReason, &["health_has_a_state"]);
     check(Flaw::NamelessErrors, &["errors_say_what_failed"]);
     let monotone = "stamps_are_monotone";
-    let others = ["stream_can_be_dropped", monotone, "deadline_is_kept", CANCEL, "tool_call_is_streamed"];
+    let others = ["stream_can_be_dropped", EQUAL, monotone, SCRIPT, "deadline_is_kept", CANCEL, REACHES];
+    let others = [&others[..], &["tool_call_is_streamed"]].concat();
     check(Flaw::FailsStreams, &[&[DRIVE, STREAM, ENDS], &others[..]].concat());
+}
+
+#[test]
+fn a_model_that_only_calls_tools_is_no_failure_but_no_proof_either() {
+    let report = report(Flaw::NeverDoneWithTools, everything());
+    report.assert_passed();
+    let Some(Status::Skipped(why)) = report.status("tool_loop_ends_in_an_answer") else { panic!("{report}") };
+    assert!(why.contains("after 4 results"), "{why}");
 }
 
 #[test]
