@@ -180,6 +180,7 @@ struct Inner {
     provider_code: Option<String>,
     request_id: Option<String>,
     retry_after: Option<Duration>,
+    attempts: u32,
     source: Option<Source>,
 }
 
@@ -197,6 +198,7 @@ impl Error {
             provider_code: None,
             request_id: None,
             retry_after: None,
+            attempts: 1,
             source: None,
         }))
     }
@@ -250,6 +252,12 @@ impl Error {
     /// Adds how long the server asks to wait.
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds how often it was tried, the last time included.
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
         self
     }
 
@@ -309,6 +317,11 @@ impl Error {
         self.0.retry_after
     }
 
+    /// How often it was tried; 1 without a retry layer.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
     /// Whether the same request may succeed if sent again later.
     pub fn is_retryable(&self) -> bool {
         self.0.code.is_retryable()
@@ -329,6 +342,9 @@ impl fmt::Display for Error {
         if let Some(phase) = i.phase {
             write!(f, ", in {phase}")?;
         }
+        if i.attempts > 1 {
+            write!(f, ", after {} attempts", i.attempts)?;
+        }
         f.write_str(")")
     }
 }
@@ -346,6 +362,7 @@ impl fmt::Debug for Error {
             .field("provider_code", &i.provider_code)
             .field("request_id", &i.request_id)
             .field("retry_after", &i.retry_after)
+            .field("attempts", &i.attempts)
             .field("source", &i.source)
             .finish()
     }

@@ -78,6 +78,8 @@ pub struct Outcome {
     pub model: Option<String>,
     /// The provider's id of the answer.
     pub id: Option<String>,
+    /// Whether it comes from a cache on this side: then nothing was generated, billed or measured.
+    pub replayed: bool,
 }
 
 /// A streamed answer that owns its call: dropping it drops the connection.
@@ -239,6 +241,7 @@ pub trait ChatModelExt: ChatModel {
         response.usage = response.usage.or(outcome.usage);
         response.model = response.model.or(outcome.model);
         response.id = response.id.or(outcome.id);
+        response.replayed = outcome.replayed;
         Ok(response)
     }
 

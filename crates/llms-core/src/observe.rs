@@ -282,7 +282,7 @@ impl CallObserver for Timeline {
         let mut t = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             CallEvent::Sent { at } => t.sent = Some(*at),
-            CallEvent::Connecting { .. } => {}
+            CallEvent::Connecting { .. } | CallEvent::Chunk { .. } | CallEvent::Failed { .. } => {}
             CallEvent::Connected(info) => t.connection = (*info).clone(),
             CallEvent::Resent { .. } => t.resent = true,
             CallEvent::Written { at, bytes } => {
@@ -295,7 +295,6 @@ impl CallObserver for Timeline {
             }
             CallEvent::FirstByte { stamp } => t.first_byte = Some(*stamp),
             CallEvent::FirstToken { stamp } => t.first_token = Some(*stamp),
-            CallEvent::Chunk { .. } | CallEvent::Failed { .. } => {}
             CallEvent::Retry { at, wait, error, .. } => {
                 let mut retries = std::mem::take(&mut t.retries);
                 retries.push(RetryNote {

@@ -91,6 +91,7 @@ impl ChatModel for Echo {
             usage: Some(Usage { output_tokens: Some(3), ..Usage::default() }),
             model: Some("echo-1b".into()),
             id: Some("id-1".into()),
+            ..Outcome::default()
         })
     }
 

@@ -115,6 +115,9 @@ pub struct ChatResponse {
     pub model: Option<String>,
     /// The provider's id of the answer.
     pub id: Option<String>,
+    /// Whether it comes from a cache on this side: then nothing was generated, billed or measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
 }
 
 impl ChatResponse {
