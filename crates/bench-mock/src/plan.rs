@@ -6,24 +6,27 @@
 use rand::RngExt;
 
 use crate::{
-    ask::{Ask, Choice},
+    ask::Ask,
+    content::Content,
     draw::{Purpose, stream},
-    profile::{FaultKind, FaultRule, MaxTokens, Prepared},
-    tools, words,
+    prefix::Cached,
+    profile::{FaultKind, FaultRule, Prepared},
+    situation::Situation,
 };
 
 /// Stall when the rule says nothing else.
 const STALL_MS: f64 = 2_000.0;
 /// Wait for a gateway to give up when the rule says nothing else.
 const TIMEOUT_MS: f64 = 10_000.0;
-/// Bytes of argument text that count as one token.
-const ARGUMENT_BYTES: usize = 4;
 
 /// One answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub input_tokens: u32,
+    /// Read from a cache of prefixes.
     pub cached_tokens: u32,
+    /// Written to it, where the request asked for that.
+    pub cache_write_tokens: u32,
     /// Generated, reasoning included, also what a fault keeps from being sent.
     pub output_tokens: u32,
     pub reasoning_tokens: u32,
@@ -33,12 +36,20 @@ pub(crate) struct Plan {
     pub text: String,
     pub calls: Vec<Call>,
     pub steps: Vec<Step>,
+    /// When the prefill is done, in ns.
+    pub prefill_ns: u64,
     /// When head and preamble are sent, in ns.
     pub head_at: u64,
     /// When the answer ends, well or not, in ns; the slot is free then.
     pub end_at: u64,
     pub finish: Finish,
+    /// The text that the model stopped at; it is not part of the answer.
+    pub stop: Option<String>,
     pub ending: Ending,
+    /// What the error object of a stream says, if not the usual.
+    pub says: Option<FaultKind>,
+    /// The text of the reasoning is kept back: it is redacted or encrypted.
+    pub redacted: bool,
 }
 
 /// A tool call of an answer.
@@ -76,8 +87,12 @@ pub(crate) enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
     Stop,
+    /// At a text that the request named.
+    StopSequence,
     Length,
     Tools,
+    /// The model declined.
+    Refused,
 }
 
 /// How the sending ends.
@@ -106,10 +121,12 @@ impl Plan {
         sent == self.calls[i].arguments.len() && self.steps.iter().any(|s| s.part == Part::Open(i))
     }
 
-    /// Draws the answer to `ask`. `number` counts requests from 1, `elapsed` are the hours since the first.
+    /// Draws the answer to `ask`. `cached` is what a cache of prefixes knows of it, `number` counts requests from 1,
+    /// `elapsed` are the hours since the first.
     pub(crate) fn draw(
         ask: &Ask,
         p: &Prepared,
+        cached: Cached,
         key: u64,
         number: u64,
         elapsed_h: f64,
@@ -121,7 +138,7 @@ impl Plan {
 
         let mut content = Content::draw(ask, p, key, number);
         let input_tokens = ask.input_tokens;
-        let cached_tokens = (f64::from(input_tokens) * profile.cached_share) as u32;
+        let cached_tokens = profile.cached_tokens(input_tokens, cached.read);
         let ttft_ms = p.ttft.draw(&mut stream(key, Purpose::Ttft));
         let ttft = ns(ttft_ms + profile.prefill_ms(input_tokens, cached_tokens));
 
@@ -130,7 +147,7 @@ impl Plan {
         let mut gap = || ns(p.gap.draw(&mut gaps) * pace);
         let mut chunks = stream(key, Purpose::Chunks);
         let mut at = ttft;
-        if !profile.reasoning.as_ref().is_none_or(|r| r.visible) {
+        if !content.visible_reasoning {
             at += (0..content.reasoning_tokens).map(|_| gap()).sum::<u64>();
         }
         let first_at = at;
@@ -150,20 +167,25 @@ impl Plan {
         }
         let end_at = if profile.end_gap { at + gap() } else { at };
         let visible = content.tokens.len() as u32;
-        let hidden = if visible_reasoning(p) { 0 } else { content.reasoning_tokens };
+        let hidden = if content.visible_reasoning { 0 } else { content.reasoning_tokens };
         let mut plan = Self {
             input_tokens,
             cached_tokens,
+            cache_write_tokens: cached.write.min(input_tokens - cached_tokens),
             output_tokens: visible + hidden,
             reasoning_tokens: content.reasoning_tokens,
             sent_tokens: visible,
             text: std::mem::take(&mut content.text),
             calls: std::mem::take(&mut content.calls),
             steps,
+            prefill_ns: ttft,
             head_at: (first_at as f64 * profile.head_share) as u64,
             end_at,
             finish: content.finish,
+            stop: content.stop.take(),
             ending: Ending::Complete,
+            says: fault.and_then(|rule| rule.says),
+            redacted: ask.situation == Some(Situation::Redacted),
         };
         if let Some(rule) = fault {
             let after = rule.after_tokens.unwrap_or_else(|| {
@@ -213,132 +235,4 @@ impl Plan {
         }
         self.sent_tokens = self.steps.iter().map(|s| s.tokens).sum();
     }
-}
-
-fn visible_reasoning(p: &Prepared) -> bool {
-    p.profile.reasoning.as_ref().is_some_and(|r| r.visible)
-}
-
-struct Token {
-    part: Part,
-    from: usize,
-    to: usize,
-}
-
-/// What is said, token by token.
-struct Content {
-    text: String,
-    tokens: Vec<Token>,
-    calls: Vec<Call>,
-    reasoning_tokens: u32,
-    finish: Finish,
-}
-
-impl Content {
-    fn draw(ask: &Ask, p: &Prepared, key: u64, number: u64) -> Self {
-        let mut length = stream(key, Purpose::Length);
-        let drawn = p.output.draw(&mut length) * p.profile.verbosity;
-        let wanted = (drawn.round().max(1.0) as u32).min(crate::profile::MAX_OUTPUT_TOKENS);
-        let limit = ask.max_tokens.unwrap_or(u32::MAX).max(1);
-        let reasoning = p.reasoning.as_ref().map_or(0, |r| r.draw(&mut length).round() as u32);
-        let reasoning_tokens = reasoning.min(limit - 1);
-        let limit = limit - reasoning_tokens;
-
-        let mut content = Self {
-            text: String::new(),
-            tokens: Vec::new(),
-            calls: Vec::new(),
-            reasoning_tokens,
-            finish: Finish::Stop,
-        };
-        if visible_reasoning(p) {
-            content.words(Part::Reasoning, reasoning_tokens, key ^ 1);
-        }
-        let before = content.tokens.len();
-        let called = called_tools(ask, p, key);
-        if !called.is_empty() {
-            content.call(ask, &called, key);
-            content.finish = Finish::Tools;
-        } else if !p.profile.responses.is_empty() {
-            let n = p.profile.responses.len() as u64;
-            content.given(&p.profile.responses[((number - 1) % n) as usize]);
-        } else if p.profile.max_tokens == MaxTokens::Echo && ask.max_tokens.is_some() {
-            content.words(Part::Text, limit.min(crate::profile::MAX_OUTPUT_TOKENS), key);
-            content.finish = Finish::Length;
-        } else {
-            content.words(Part::Text, wanted.min(limit), key);
-            if wanted > limit {
-                content.finish = Finish::Length;
-            }
-        }
-        if content.tokens.len() - before > limit as usize {
-            content.tokens.truncate(before + limit as usize);
-            content.finish = Finish::Length;
-        }
-        content
-    }
-
-    fn words(&mut self, part: Part, n: u32, key: u64) {
-        let Self { text, tokens, .. } = self;
-        tokens.reserve(n as usize);
-        let mut own = String::with_capacity(n as usize * 6);
-        let (base, mut from) = (text.len(), 0);
-        words::append(&mut own, n, &mut stream(key, Purpose::Text), |to| {
-            tokens.push(Token { part, from: base + from, to: base + to });
-            from = to;
-        });
-        text.push_str(&own);
-    }
-
-    fn given(&mut self, answer: &str) {
-        for piece in words::pieces(answer) {
-            let from = self.text.len();
-            self.text.push_str(piece);
-            self.tokens.push(Token { part: Part::Text, from, to: self.text.len() });
-        }
-    }
-
-    fn call(&mut self, ask: &Ask, called: &[usize], key: u64) {
-        let mut rng = stream(key ^ 2, Purpose::Tools);
-        for (i, tool) in called.iter().map(|t| &ask.tools[*t]).enumerate() {
-            let arguments = tools::arguments(&tool.schema, &mut rng);
-            let id = format!("{:024x}", u128::from(rng.random::<u64>()) << 32 | i as u128);
-            let mut from = self.text.len();
-            self.tokens.push(Token { part: Part::Open(i), from, to: from });
-            self.text.push_str(&arguments);
-            while from < self.text.len() {
-                let to = self.text.ceil_char_boundary(from + ARGUMENT_BYTES);
-                self.tokens.push(Token { part: Part::Arguments(i), from, to });
-                from = to;
-            }
-            self.calls.push(Call { id, name: tool.name.clone(), arguments });
-        }
-    }
-}
-
-/// The tools that the answer calls, as indices into those offered; empty for an answer in words.
-fn called_tools(ask: &Ask, p: &Prepared, key: u64) -> Vec<usize> {
-    let rules = &p.profile.tools;
-    let mut rng = stream(key, Purpose::Tools);
-    let draw: f64 = rng.random();
-    if ask.tools.is_empty() {
-        return Vec::new();
-    }
-    match &ask.choice {
-        Choice::Never => Vec::new(),
-        Choice::This(name) => ask.tools.iter().position(|t| t.name == *name).into_iter().collect(),
-        Choice::Some => pick(ask, rules.calls, &mut rng),
-        Choice::Free => {
-            let triggered = rules.trigger.as_ref().is_none_or(|t| ask.prompt.contains(t.as_str()));
-            if ask.answered || !triggered || draw >= rules.share {
-                Vec::new()
-            } else {
-                pick(ask, rules.calls, &mut rng)
-            }
-        }
-    }
-}
-
-fn pick(ask: &Ask, calls: u32, rng: &mut impl rand::Rng) -> Vec<usize> {
-    (0..calls).map(|_| rng.random_range(0..ask.tools.len())).collect()
 }

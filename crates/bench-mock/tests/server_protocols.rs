@@ -324,7 +324,7 @@ fn a_wanted_key_is_asked_for() {
     ] {
         for path in ["/v1/chat/completions", "/v1/messages", "/api/chat"] {
             let request =
-                format!("POST {path} HTTP/1.1\r\n{header}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                format!("POST {path} HTTP/1.1\r\n{header}\r\nanthropic-version: 2023-06-01\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             let answer = Client::connect(server.addr()).call(request.as_bytes()).unwrap();
             assert_eq!(answer.status, status, "{path} {header}");
         }

@@ -4,12 +4,20 @@ use serde_json::{Value, json};
 
 use super::{
     Shared,
+    auth::{self, Denied},
     config::Protocol,
-    dialect::{Reply, count_tokens},
+    dialect::{Reply, bedrock_count, count_tokens, input_tokens, no_response},
+    local,
     read::Request,
     route::Route,
 };
-use crate::profile::FaultKind;
+use crate::{
+    profile::FaultKind,
+    situation::{SITUATIONS, Situation},
+};
+
+/// The id of an answer to a request without one.
+const ID: &str = "req_listing";
 
 /// Names a client may look for in a listing; any other is answered too unless only listed ones are.
 fn usual(protocol: Protocol) -> &'static [&'static str] {
@@ -21,58 +29,99 @@ fn usual(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
-fn names(shared: &Shared, protocol: Protocol) -> Vec<String> {
-    let usual = if shared.config.only_listed_models { &[] } else { usual(protocol) };
-    let usual = usual.iter().map(|name| (*name).to_owned());
-    usual.chain(shared.engines.names().map(str::to_owned)).collect()
+/// The models that a listing names: usual ones, situations, and profiles of their own.
+pub(super) fn names(shared: &Shared, protocol: Protocol) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    if !shared.config.only_listed_models {
+        let situations = SITUATIONS.iter().map(|(name, _)| *name).filter(|name| *name != "mock-missing");
+        names.extend(usual(protocol).iter().copied().chain(situations).map(str::to_owned));
+    }
+    for name in shared.engines.names() {
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Why a request about a model is not answered: there is none, or its name asks for that.
+pub(super) fn denied(shared: &Shared, protocol: Protocol, model: &str, id: &str) -> Option<Reply> {
+    let refused = Situation::named(model).filter(|_| !shared.engines.is_listed(model));
+    if let Some((kind, status)) = refused.and_then(Situation::refusal) {
+        return Some(Reply { status, ..protocol.refusal(kind, model, id, None) });
+    }
+    let found = shared.engines.find(protocol, model).is_some();
+    (!found).then(|| protocol.refusal(FaultKind::NotFound, model, id, None))
+}
+
+/// Whose manner a route has.
+fn protocol_of(route: &Route, request: &Request) -> Option<Protocol> {
+    Some(match route {
+        Route::CountTokens => Protocol::Anthropic,
+        Route::BedrockCount(_) => Protocol::Bedrock,
+        Route::Models(_) if request.anthropic => Protocol::Anthropic,
+        Route::Models(_) | Route::InputTokens | Route::Response(_) => Protocol::OpenAi,
+        Route::OllamaTags
+        | Route::OllamaPs
+        | Route::OllamaShow
+        | Route::OllamaPull
+        | Route::OllamaEmbed
+        | Route::OllamaVersion => Protocol::Ollama,
+        Route::OllamaRoot | Route::Truth | Route::Profiles | Route::Nowhere(_) | Route::Chat(_) => {
+            return None;
+        }
+    })
 }
 
 /// The answer to anything but chat.
 pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply {
-    let id = "req_listing";
+    let id = request.id.as_deref().unwrap_or(ID);
+    let Some(protocol) = protocol_of(route, request) else { return other(shared, route, request) };
+    match auth::check(shared, protocol, request) {
+        Ok(()) => {}
+        Err(Denied::Key) => return protocol.refusal(FaultKind::Auth, "", id, None),
+        Err(Denied::Signature(reply)) => return reply,
+    }
+    let body = || -> Result<Value, Reply> {
+        serde_json::from_slice(&request.body)
+            .map_err(|e| protocol.invalid(&format!("could not parse the JSON body: {e}"), None))
+    };
+    let reply = match protocol {
+        Protocol::Ollama => local::answer(shared, route, request),
+        Protocol::Bedrock => body().map(|body| {
+            let Route::BedrockCount(model) = route else { return protocol.invalid("unknown path", None) };
+            let no = denied(shared, protocol, model, id);
+            no.unwrap_or_else(|| bedrock_count(&body, model, request)).with("x-amzn-requestid", id)
+        }),
+        Protocol::OpenAi | Protocol::Anthropic => match route {
+            Route::Models(None) => Ok(models(shared, protocol)),
+            Route::Models(Some(name)) => {
+                Ok(denied(shared, protocol, name, id).unwrap_or_else(|| Reply::json(200, &model(protocol, name))))
+            }
+            Route::Response(response) => Ok(no_response(response)),
+            _ => body().map(|body| {
+                let no = body["model"].as_str().and_then(|name| denied(shared, protocol, name, id));
+                no.unwrap_or_else(|| match protocol {
+                    Protocol::Anthropic => count_tokens(&body, request),
+                    _ => input_tokens(&body),
+                })
+            }),
+        },
+    };
+    let mut reply = reply.unwrap_or_else(|reply| reply);
+    let name = match protocol {
+        Protocol::Anthropic => "request-id",
+        Protocol::OpenAi => "x-request-id",
+        Protocol::Bedrock | Protocol::Ollama => return reply,
+    };
+    if !reply.headers.iter().any(|(n, _)| *n == name) {
+        reply.headers.push((name, id.to_owned()));
+    }
+    reply
+}
+
+fn other(shared: &Shared, route: &Route, request: &Request) -> Reply {
     match route {
-        Route::CountTokens => count_tokens(&request.body, id),
-        Route::Models(None) if request.anthropic => {
-            let models: Vec<_> = names(shared, Protocol::Anthropic).iter().map(|n| anthropic(n)).collect();
-            let end = |model: Option<&Value>| model.map_or(Value::Null, |m| m["id"].clone());
-            let (first, last) = (end(models.first()), end(models.last()));
-            let body = json!({"data": models, "has_more": false, "first_id": first, "last_id": last});
-            Reply::json(200, &body).with("request-id", id)
-        }
-        Route::Models(None) => {
-            let models: Vec<_> = names(shared, Protocol::OpenAi).iter().map(|n| openai(n)).collect();
-            Reply::json(200, &json!({"object": "list", "data": models})).with("x-request-id", id)
-        }
-        Route::Models(Some(name)) => {
-            let protocol = if request.anthropic { Protocol::Anthropic } else { Protocol::OpenAi };
-            if shared.engines.find(protocol, name).is_none() {
-                return protocol.refusal(FaultKind::NotFound, name, id, None);
-            }
-            Reply::json(200, &if request.anthropic { anthropic(name) } else { openai(name) })
-        }
-        Route::BedrockCount(_) | Route::InputTokens | Route::Response(_) => {
-            Protocol::OpenAi.refusal(FaultKind::NotFound, "", id, None)
-        }
-        Route::OllamaPull | Route::OllamaEmbed => Protocol::Ollama.refusal(FaultKind::NotFound, "", id, None),
-        Route::OllamaTags => ollama(&json!({"models": tags(shared)})),
-        Route::OllamaPs => ollama(&json!({"models": []})),
-        Route::OllamaVersion => ollama(&json!({"version": "0.9.3"})),
-        Route::OllamaShow => {
-            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-            let name = body["model"].as_str().or(body["name"].as_str()).unwrap_or_default();
-            if name.is_empty() || shared.engines.find(Protocol::Ollama, name).is_none() {
-                return Protocol::Ollama.refusal(FaultKind::NotFound, name, id, None);
-            }
-            ollama(&json!({
-                "modelfile": "# simulated",
-                "parameters": "",
-                "template": "{{ .Prompt }}",
-                "details": details(),
-                "model_info": {"general.architecture": "simulated", "simulated.context_length": 131_072},
-                "capabilities": ["completion", "tools"],
-                "modified_at": "2026-01-01T00:00:00Z"
-            }))
-        }
         Route::OllamaRoot => Reply {
             status: 200,
             content_type: "text/plain; charset=utf-8",
@@ -95,47 +144,34 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
             }
             Reply::json(200, &profiles.into())
         }
-        Route::Nowhere(Protocol::Ollama) => Reply {
+        Route::Nowhere(protocol) if *protocol != Protocol::Ollama => {
+            let message = format!("Invalid URL ({} {})", request.method, request.path);
+            Reply { status: 404, ..protocol.invalid(&message, None) }
+        }
+        _ => Reply {
             status: 404,
             content_type: "text/plain",
             body: b"404 page not found".to_vec(),
             ..Reply::default()
         },
-        Route::Nowhere(protocol) => {
-            let message = format!("Invalid URL ({} {})", request.method, request.path);
-            Reply { status: 404, ..protocol.invalid(&message, None) }
-        }
-        Route::Chat(_) => Reply { status: 500, content_type: "text/plain", ..Reply::default() },
     }
 }
 
-fn openai(name: &str) -> Value {
-    json!({"id": name, "object": "model", "created": 1_735_689_600, "owned_by": "simulated"})
+fn models(shared: &Shared, protocol: Protocol) -> Reply {
+    let models: Vec<Value> = names(shared, protocol).iter().map(|name| model(protocol, name)).collect();
+    if protocol == Protocol::OpenAi {
+        return Reply::json(200, &json!({"object": "list", "data": models}));
+    }
+    let end = |model: Option<&Value>| model.map_or(Value::Null, |m| m["id"].clone());
+    let (first, last) = (end(models.first()), end(models.last()));
+    let body = json!({"data": models, "has_more": false, "first_id": first, "last_id": last});
+    Reply::json(200, &body)
 }
 
-fn anthropic(name: &str) -> Value {
+fn model(protocol: Protocol, name: &str) -> Value {
+    if protocol == Protocol::OpenAi {
+        return json!({"id": name, "object": "model", "created": 1_735_689_600, "owned_by": "simulated"});
+    }
     let display = format!("{name} (simulated)");
     json!({"type": "model", "id": name, "display_name": display, "created_at": "2026-01-01T00:00:00Z"})
-}
-
-fn details() -> Value {
-    json!({
-        "parent_model": "", "format": "simulated", "family": "simulated", "families": ["simulated"],
-        "parameter_size": "0B", "quantization_level": "none"
-    })
-}
-
-fn tags(shared: &Shared) -> Vec<Value> {
-    let tag = |name: String| {
-        let name = if name.contains(':') { name } else { format!("{name}:latest") };
-        json!({
-            "name": name, "model": name, "modified_at": "2026-01-01T00:00:00Z", "size": 0,
-            "digest": "0".repeat(64), "details": details()
-        })
-    };
-    names(shared, Protocol::Ollama).into_iter().map(tag).collect()
-}
-
-fn ollama(body: &Value) -> Reply {
-    Reply { content_type: "application/json; charset=utf-8", ..Reply::json(200, body) }
 }

@@ -144,12 +144,18 @@ impl Client {
     }
 }
 
-/// A POST with a JSON body.
+/// A POST with a JSON body; Anthropic's paths get its version header.
 pub(crate) fn post(path: &str, id: &str, body: &Value) -> Vec<u8> {
+    let version = if path.starts_with("/v1/messages") { "anthropic-version: 2023-06-01\r\n" } else { "" };
+    post_with(path, id, version, body)
+}
+
+/// A POST with a JSON body and more header lines.
+pub(crate) fn post_with(path: &str, id: &str, headers: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
         "POST {path} HTTP/1.1\r\nhost: mock\r\nx-request-id: {id}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
+         {headers}content-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

@@ -6,53 +6,83 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    Reply, Scene, Speaker, parsed_arguments, quote, quoted, read_messages, read_tools, read_u32, rfc3339,
-    text_bytes, whole_calls,
+    super::read::Request, Block, Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, sealed, whole_calls,
 };
 use crate::{
-    ask::{Ask, Choice},
+    ask::{Ask, Choice, Shape, Thinking},
     plan::{Finish, Part, Step},
     profile::FaultKind,
-    words,
 };
 
-pub(super) fn parse(body: &Value) -> Result<Ask, Reply> {
+pub(super) fn parse(body: &Value, request: &Request) -> Result<Ask, Reply> {
+    if request.header("anthropic-version").is_none() {
+        return Err(invalid("anthropic-version: header is required"));
+    }
     let Some(model) = body["model"].as_str() else { return Err(invalid("model: Field required")) };
+    ask(body, model.to_owned(), body["stream"] == true)
+}
+
+/// Reads a body whose model and manner are known.
+pub(super) fn ask(body: &Value, model: String, stream: bool) -> Result<Ask, Reply> {
     let Some(messages) = body["messages"].as_array() else {
         return Err(invalid("messages: Field required"));
     };
     if messages.is_empty() {
         return Err(invalid("messages: at least one message is required"));
     }
-    let Some(max_tokens) = read_u32(&body["max_tokens"]).filter(|n| *n > 0) else {
+    let Some(max_tokens) = reading::number(&body["max_tokens"]).filter(|n| *n > 0) else {
         return Err(invalid("max_tokens: Field required"));
     };
     let choice = &body["tool_choice"];
     let mut ask = Ask {
-        model: model.to_owned(),
-        stream: body["stream"] == true,
+        model,
+        stream,
         stream_usage: true,
         max_tokens: Some(max_tokens),
-        tools: read_tools(&body["tools"], "/name", "/input_schema"),
+        tools: reading::tools(&body["tools"], "/name", "/input_schema"),
         choice: match (choice["type"].as_str(), choice["name"].as_str()) {
             (Some("none"), _) => Choice::Never,
             (Some("any"), _) => Choice::Some,
             (Some("tool"), Some(name)) => Choice::This(name.to_owned()),
             _ => Choice::Free,
         },
+        single_call: choice["disable_parallel_tool_use"] == true,
+        stop: reading::texts(&body["stop_sequences"]),
+        shape: match reading::shape(&body["output_config"]["format"], "/schema") {
+            Shape::Words => reading::shape(&body["output_format"], "/schema"),
+            shape => shape,
+        },
+        thinking: thinking(&body["thinking"]),
         ..Ask::default()
     };
-    read_messages(&mut ask, messages, &body["system"]);
-    ask.answered = messages.last().is_some_and(|m| {
-        m["content"].as_array().is_some_and(|parts| parts.iter().any(|p| p["type"] == "tool_result"))
-    });
+    reading::messages(&mut ask, messages, &body["system"]);
+    ask.answered = reading::last_holds(messages, |part| part["type"] == "tool_result");
     Ok(ask)
 }
 
-pub(super) fn count(body: &Value) -> Reply {
-    let bytes: usize =
-        body["messages"].as_array().into_iter().flatten().map(|m| text_bytes(&m["content"])).sum();
-    Reply::json(200, &json!({"input_tokens": words::count(bytes + text_bytes(&body["system"]))}))
+/// The wish for extended thinking, also as Bedrock passes it on.
+pub(super) fn thinking(wish: &Value) -> Thinking {
+    let budget = reading::number(&wish["budget_tokens"]).unwrap_or(u32::MAX);
+    match wish["type"].as_str() {
+        Some("enabled" | "adaptive") => Thinking::On(budget),
+        Some("disabled") => Thinking::Off,
+        _ => Thinking::Unsaid,
+    }
+}
+
+/// The answer to a count of tokens.
+pub(in super::super) fn count(body: &Value, request: &Request) -> Reply {
+    if request.header("anthropic-version").is_none() {
+        return invalid("anthropic-version: header is required");
+    }
+    for field in ["model", "messages"] {
+        if body[field].is_null() {
+            return invalid(&format!("{field}: Field required"));
+        }
+    }
+    let mut ask = Ask::default();
+    reading::messages(&mut ask, body["messages"].as_array().map_or(&[], Vec::as_slice), &body["system"]);
+    Reply::json(200, &json!({"input_tokens": ask.input_tokens}))
 }
 
 fn error(status: u16, kind: &str, message: &str, request_id: Option<&str>) -> Reply {
@@ -68,8 +98,9 @@ pub(super) fn invalid(message: &str) -> Reply {
     error(400, "invalid_request_error", message, None)
 }
 
-pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str) -> Reply {
-    let (status, name, message) = match kind {
+/// Status, type and message of an error.
+fn words(kind: FaultKind) -> (u16, &'static str, &'static str) {
+    match kind {
         FaultKind::RateLimit => (
             429,
             "rate_limit_error",
@@ -96,50 +127,66 @@ pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str) -> Reply {
         FaultKind::Overloaded => (529, "overloaded_error", "Overloaded"),
         FaultKind::Timeout => (504, "timeout_error", "Request timed out"),
         _ => (500, "api_error", "Internal server error"),
-    };
+    }
+}
+
+pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str) -> Reply {
+    let (status, name, message) = words(kind);
     let missing = format!("model: {model}");
     let message = if kind == FaultKind::NotFound { &missing } else { message };
     error(status, name, message, Some(request_id)).with("request-id", request_id)
 }
 
 fn common(reply: Reply, scene: &Scene<'_>) -> Reply {
-    let reset = rfc3339(scene.created.replace_nanosecond(0).unwrap_or(scene.created));
-    let input = 400_000_u64.saturating_sub(u64::from(scene.plan.input_tokens));
     reply
         .with("request-id", scene.request_id)
         .with("anthropic-organization-id", "00000000-0000-4000-8000-000000000000")
-        .with("anthropic-ratelimit-requests-limit", "4000")
-        .with("anthropic-ratelimit-requests-remaining", "3999")
-        .with("anthropic-ratelimit-requests-reset", reset.clone())
-        .with("anthropic-ratelimit-input-tokens-limit", "400000")
-        .with("anthropic-ratelimit-input-tokens-remaining", input.to_string())
-        .with("anthropic-ratelimit-input-tokens-reset", reset.clone())
-        .with("anthropic-ratelimit-output-tokens-limit", "80000")
-        .with("anthropic-ratelimit-output-tokens-remaining", "80000")
-        .with("anthropic-ratelimit-output-tokens-reset", reset)
 }
 
 fn stop_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop => "end_turn",
+        Finish::StopSequence => "stop_sequence",
         Finish::Length => "max_tokens",
         Finish::Tools => "tool_use",
+        Finish::Refused => "refusal",
     }
 }
 
-/// The vendor's classes are disjoint: what was read from the cache is not in `input_tokens`.
+fn stop_details(finish: Finish) -> Value {
+    if finish == Finish::Refused {
+        json!({"type": "refusal", "category": null, "explanation": "simulated"})
+    } else {
+        Value::Null
+    }
+}
+
+/// The vendor's classes are disjoint: what was read from the cache or written to it is not in `input_tokens`.
 fn usage(scene: &Scene<'_>, output: u32) -> Value {
-    json!({
-        "input_tokens": scene.plan.input_tokens - scene.plan.cached_tokens,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": scene.plan.cached_tokens,
+    let plan = scene.plan;
+    let written = plan.cache_write_tokens;
+    let mut usage = json!({
+        "input_tokens": plan.input_tokens - plan.cached_tokens - written,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": plan.cached_tokens,
+        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
         "output_tokens": output,
         "service_tier": "standard"
-    })
+    });
+    if plan.reasoning_tokens > 0 {
+        usage["output_tokens_details"] = json!({"thinking_tokens": plan.reasoning_tokens.min(output)});
+    }
+    usage
 }
 
 fn id(scene: &Scene<'_>) -> String {
-    format!("msg_01{:016x}", scene.key)
+    let place = if scene.ask.family.is_some() { "bdrk_" } else { "" };
+    format!("msg_{place}01{:016x}", scene.key)
+}
+
+fn call_id(scene: &Scene<'_>, call: usize) -> String {
+    let place = if scene.ask.family.is_some() { "bdrk_" } else { "" };
+    format!("toolu_{place}{}", scene.plan.calls[call].id)
 }
 
 /// A made-up signature of a thinking block.
@@ -147,20 +194,22 @@ fn signature(scene: &Scene<'_>) -> String {
     format!("c2ltdWxhdGVk{:016x}==", scene.key)
 }
 
-pub(super) fn whole(scene: &Scene<'_>) -> Reply {
+/// The message of a whole answer.
+pub(super) fn message(scene: &Scene<'_>) -> Value {
     let plan = scene.plan;
     let (text, thinking) = (plan.joined(Part::Text), plan.joined(Part::Reasoning));
     let mut content = Vec::new();
-    if !thinking.is_empty() {
+    if !thinking.is_empty() && plan.redacted {
+        content.push(json!({"type": "redacted_thinking", "data": sealed(scene.key)}));
+    } else if !thinking.is_empty() {
         content.push(json!({"type": "thinking", "thinking": thinking, "signature": signature(scene)}));
     }
     if !text.is_empty() {
         content.push(json!({"type": "text", "text": text}));
     }
     content.extend(whole_calls(plan).map(|i| {
-        let call = &plan.calls[i];
-        let id = format!("toolu_{}", call.id);
-        json!({"type": "tool_use", "id": id, "name": call.name, "input": parsed_arguments(plan, i)})
+        let input = parsed_arguments(plan, i);
+        json!({"type": "tool_use", "id": call_id(scene, i), "name": plan.calls[i].name, "input": input})
     }));
     let mut body = json!({
         "model": scene.ask.model,
@@ -169,12 +218,17 @@ pub(super) fn whole(scene: &Scene<'_>) -> Reply {
         "role": "assistant",
         "content": content,
         "stop_reason": stop_reason(plan.finish),
-        "stop_sequence": null
+        "stop_sequence": plan.stop,
+        "stop_details": stop_details(plan.finish)
     });
     if scene.profile.usage {
         body["usage"] = usage(scene, plan.output_tokens);
     }
-    common(Reply::json(200, &body), scene)
+    body
+}
+
+pub(super) fn whole(scene: &Scene<'_>) -> Reply {
+    common(Reply::json(200, &message(scene)), scene)
 }
 
 pub(super) fn head(scene: &Scene<'_>) -> Reply {
@@ -190,23 +244,6 @@ pub(super) struct Anthropic {
     open: Option<Block>,
     /// Blocks opened so far.
     blocks: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
-    Thinking,
-    Text,
-    Call(usize),
-}
-
-impl Block {
-    fn of(part: Part) -> Self {
-        match part {
-            Part::Reasoning => Self::Thinking,
-            Part::Text => Self::Text,
-            Part::Open(i) | Part::Arguments(i) => Self::Call(i),
-        }
-    }
 }
 
 fn event(out: &mut Vec<u8>, name: &str, data: &Value) {
@@ -229,7 +266,8 @@ impl Anthropic {
             "role": "assistant",
             "content": [],
             "stop_reason": null,
-            "stop_sequence": null
+            "stop_sequence": null,
+            "stop_details": null
         });
         if scene.profile.usage {
             message["usage"] = usage(scene, 1);
@@ -245,12 +283,14 @@ impl Anthropic {
         self.open = Some(block);
         self.blocks += 1;
         let content = match block {
+            Block::Thinking if scene.plan.redacted => {
+                json!({"type": "redacted_thinking", "data": sealed(scene.key)})
+            }
             Block::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
             Block::Text => json!({"type": "text", "text": ""}),
             Block::Call(i) => {
-                let call = &scene.plan.calls[i];
-                let id = format!("toolu_{}", call.id);
-                json!({"type": "tool_use", "id": id, "name": call.name, "input": {}})
+                let name = &scene.plan.calls[i].name;
+                json!({"type": "tool_use", "id": call_id(scene, i), "name": name, "input": {}})
             }
         };
         let index = self.index();
@@ -261,7 +301,7 @@ impl Anthropic {
     fn close(&mut self, scene: &Scene<'_>, out: &mut Vec<u8>) {
         let Some(block) = self.open.take() else { return };
         let index = self.index();
-        if block == Block::Thinking {
+        if block == Block::Thinking && !scene.plan.redacted {
             let delta = json!({"type": "signature_delta", "signature": signature(scene)});
             event(
                 out,
@@ -288,6 +328,7 @@ impl Speaker for Anthropic {
         self.begin(scene, out);
         self.open(scene, Block::of(step.part), out);
         let (kind, field) = match step.part {
+            Part::Reasoning if scene.plan.redacted => return,
             Part::Text => ("text_delta", "text"),
             Part::Reasoning => ("thinking_delta", "thinking"),
             Part::Arguments(_) => ("input_json_delta", "partial_json"),
@@ -309,8 +350,10 @@ impl Speaker for Anthropic {
         let _ = write!(
             out,
             "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":{},\
-             \"stop_sequence\":null}}",
+             \"stop_sequence\":{},\"stop_details\":{}}}",
             quoted(stop_reason(scene.plan.finish)),
+            json!(scene.plan.stop),
+            stop_details(scene.plan.finish),
         );
         if scene.profile.usage {
             let _ = write!(out, ",\"usage\":{}", usage(scene, scene.plan.output_tokens));
@@ -318,8 +361,14 @@ impl Speaker for Anthropic {
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
 
-    fn error(&mut self, _scene: &Scene<'_>, out: &mut Vec<u8>) {
-        let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
-        event(out, "error", &error);
+    fn error(&mut self, scene: &Scene<'_>, out: &mut Vec<u8>) {
+        let (kind, message) = match scene.plan.says {
+            None | Some(FaultKind::Overloaded) => ("overloaded_error", "Overloaded"),
+            Some(kind) => {
+                let (_, name, message) = words(kind);
+                (name, message)
+            }
+        };
+        event(out, "error", &json!({"type": "error", "error": {"type": kind, "message": message}}));
     }
 }

@@ -4,8 +4,10 @@
 
 mod anthropic;
 mod bedrock;
+mod limits;
 mod ollama;
 mod openai;
+mod reading;
 
 use std::time::Duration;
 
@@ -14,10 +16,11 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::form
 
 use super::{config::Protocol, read::Request, route::Target};
 use crate::{
-    ask::{Ask, OfferedTool},
-    plan::{Plan, Step},
+    ask::Ask,
+    pace::Times,
+    plan::{Part, Plan, Step},
+    prefix::Prefix,
     profile::{FaultKind, Profile},
-    words,
 };
 
 /// A whole answer, or the head of a streamed one.
@@ -47,6 +50,8 @@ pub(super) struct Scene<'a> {
     pub key: u64,
     pub ask: &'a Ask,
     pub plan: &'a Plan,
+    /// When it really came, as far as it has.
+    pub times: &'a Times,
     pub profile: &'a Profile,
     /// Wall clock of the arrival.
     pub created: OffsetDateTime,
@@ -58,16 +63,16 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// Arrival to the end, in ns.
     fn total_ns(&self) -> u64 {
-        self.queued.as_nanos() as u64 + self.plan.end_at
+        self.queued.as_nanos() as u64 + self.times.end()
     }
 
     /// Arrival to the head, in ms.
     fn processing_ms(&self) -> u64 {
-        (self.queued.as_nanos() as u64 + self.plan.head_at) / 1_000_000
+        (self.queued.as_nanos() as u64 + self.times.head()) / 1_000_000
     }
 
     fn first_at(&self) -> u64 {
-        self.plan.steps.first().map_or(self.plan.end_at, |s| s.at)
+        self.times.first()
     }
 }
 
@@ -117,6 +122,11 @@ impl Api {
         }
     }
 
+    /// Whether answers can call tools.
+    pub(super) fn knows_tools(self) -> bool {
+        !matches!(self, Self::Completions | Self::OllamaGenerate)
+    }
+
     /// Reads what is asked.
     ///
     /// # Errors
@@ -129,14 +139,18 @@ impl Api {
             Ok(_) => return Err(protocol.invalid("the body is not a JSON object", None)),
             Err(e) => return Err(protocol.invalid(&format!("could not parse the JSON body: {e}"), None)),
         };
-        match protocol {
-            Protocol::OpenAi => openai::parse(&body, model),
-            Protocol::Anthropic => anthropic::parse(&body),
-            Protocol::Bedrock => {
-                bedrock::parse(&body, model.unwrap_or_default(), target.stream == Some(true))
-            }
-            Protocol::Ollama => ollama::parse(&body),
-        }
+        let (path_model, stream) = (model.clone().unwrap_or_default(), target.stream == Some(true));
+        let asked = match self {
+            Self::Chat => openai::chat::parse(&body, model),
+            Self::Responses => openai::responses::parse(&body),
+            Self::Completions => openai::completions::parse(&body, model),
+            Self::Messages => anthropic::parse(&body, request),
+            Self::Converse => bedrock::converse::parse(&body, path_model, stream),
+            Self::Invoke => bedrock::invoke::parse(&body, path_model, stream, request),
+            Self::OllamaChat => ollama::parse(&body, true),
+            Self::OllamaGenerate => ollama::parse(&body, false),
+        };
+        asked.map(|ask| Ask { prefix: Prefix::of_body(&body), ..ask })
     }
 
     /// A refusal of this kind, in the vendor's words.
@@ -147,26 +161,38 @@ impl Api {
         request_id: &str,
         retry_after: Option<Duration>,
     ) -> Reply {
-        self.protocol().refusal(kind, model, request_id, retry_after)
+        let reply = self.protocol().refusal(kind, model, request_id, retry_after);
+        if self == Self::Responses && kind == FaultKind::NotFound {
+            return openai::responses::no_model(model, reply);
+        }
+        reply
     }
 
     /// A whole answer.
     pub(super) fn whole(self, scene: &Scene<'_>, wall: OffsetDateTime) -> Reply {
-        match self.protocol() {
-            Protocol::OpenAi => openai::whole(scene),
-            Protocol::Anthropic => anthropic::whole(scene),
-            Protocol::Bedrock => bedrock::whole(scene),
-            Protocol::Ollama => ollama::whole(scene, wall),
+        match self {
+            Self::Chat => openai::chat::whole(scene),
+            Self::Responses => openai::responses::whole(scene),
+            Self::Completions => openai::completions::whole(scene),
+            Self::Messages => anthropic::whole(scene),
+            Self::Converse => bedrock::converse::whole(scene),
+            Self::Invoke => bedrock::invoke::whole(scene),
+            Self::OllamaChat => ollama::whole(scene, wall, true),
+            Self::OllamaGenerate => ollama::whole(scene, wall, false),
         }
     }
 
     /// The head of a streamed answer and who says its body.
     pub(super) fn stream(self, scene: &Scene<'_>) -> (Reply, Box<dyn Speaker>) {
-        match self.protocol() {
-            Protocol::OpenAi => (openai::head(scene), Box::new(openai::OpenAi::new(scene))),
-            Protocol::Anthropic => (anthropic::head(scene), Box::new(anthropic::Anthropic::default())),
-            Protocol::Bedrock => (bedrock::head(scene), Box::new(bedrock::Bedrock::default())),
-            Protocol::Ollama => (ollama::head(scene), Box::new(ollama::Ollama::default())),
+        match self {
+            Self::Chat => (openai::head(scene), Box::new(openai::chat::Chat::new(scene))),
+            Self::Responses => (openai::head(scene), Box::new(openai::responses::Responses::new(scene))),
+            Self::Completions => (openai::head(scene), Box::new(openai::completions::Completions::new(scene))),
+            Self::Messages => (anthropic::head(scene), Box::new(anthropic::Anthropic::default())),
+            Self::Converse => (bedrock::head(scene), Box::new(bedrock::converse::Converse::default())),
+            Self::Invoke => (bedrock::invoke::head(scene), bedrock::invoke::speaker(scene.ask.family)),
+            Self::OllamaChat => (ollama::head(scene), Box::new(ollama::Ollama::new(true))),
+            Self::OllamaGenerate => (ollama::head(scene), Box::new(ollama::Ollama::new(false))),
         }
     }
 }
@@ -203,12 +229,40 @@ impl Protocol {
     }
 }
 
-/// The answer to a count of tokens (Anthropic).
-pub(super) fn count_tokens(body: &[u8], request_id: &str) -> Reply {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(body) => anthropic::count(&body).with("request-id", request_id),
-        Err(e) => anthropic::invalid(&format!("could not parse the JSON body: {e}")),
+pub(super) use limits::Limits;
+
+pub(super) use anthropic::count as count_tokens;
+pub(super) use bedrock::count as bedrock_count;
+pub(super) use ollama::loading as ollama_loading;
+pub(super) use openai::responses::{count as input_tokens, not_found as no_response};
+
+/// A piece of an answer that protocols announce and close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Block {
+    Thinking,
+    Text,
+    Call(usize),
+}
+
+impl Block {
+    fn of(part: Part) -> Self {
+        match part {
+            Part::Reasoning => Self::Thinking,
+            Part::Text => Self::Text,
+            Part::Open(i) | Part::Arguments(i) => Self::Call(i),
+        }
     }
+}
+
+/// Padding as vendors add it, so that the size of a chunk does not tell its text.
+fn padding(chunk: usize) -> &'static [u8] {
+    const PAD: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
+    &PAD[chunk % 16..][..1 + chunk * 7 % 16]
+}
+
+/// Stands for what a vendor encrypts: made up, longer than what it hides.
+fn sealed(key: u64) -> String {
+    format!("c2ltdWxhdGVkLW5vdC1hLXNlY3JldA{key:016x}{key:016x}==")
 }
 
 /// Appends a JSON string, quotes included.
@@ -219,54 +273,6 @@ fn quote(out: &mut Vec<u8>, text: &str) {
 /// A quoted JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
-}
-
-/// Bytes of text in a message content: a string, or parts with a `text`.
-fn text_bytes(content: &Value) -> usize {
-    match content {
-        Value::String(text) => text.len(),
-        Value::Array(parts) => parts.iter().map(text_bytes).sum(),
-        Value::Object(part) => {
-            ["text", "content"].iter().filter_map(|key| part.get(*key)).map(text_bytes).sum()
-        }
-        _ => 0,
-    }
-}
-
-/// All text of a message content.
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(text_of).collect(),
-        Value::Object(part) => part.get("text").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        _ => String::new(),
-    }
-}
-
-/// What all protocols read alike: sizes, and the last user message.
-fn read_messages(ask: &mut Ask, messages: &[Value], system: &Value) {
-    let bytes: usize = messages.iter().map(|m| text_bytes(&m["content"])).sum();
-    ask.input_tokens = words::count(bytes + text_bytes(system));
-    let user = messages.iter().rfind(|m| m["role"] == "user");
-    ask.prompt = user.map(|m| text_of(&m["content"])).unwrap_or_default();
-    ask.answered = messages.last().is_some_and(|m| m["role"] == "tool");
-}
-
-/// Tools of a list, given where a tool has its name and schema.
-fn read_tools(tools: &Value, name: &str, schema: &str) -> Vec<OfferedTool> {
-    tools
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| {
-            let name = tool.pointer(name)?.as_str()?.to_owned();
-            Some(OfferedTool { name, schema: tool.pointer(schema).cloned().unwrap_or_default() })
-        })
-        .collect()
-}
-
-fn read_u32(value: &Value) -> Option<u32> {
-    value.as_u64().map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 fn rfc3339(at: OffsetDateTime) -> String {

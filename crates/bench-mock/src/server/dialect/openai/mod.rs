@@ -1,0 +1,204 @@
+//! OpenAI's dialects, and what they and Azure have in common: errors, headers, usage.
+
+pub(super) mod chat;
+pub(super) mod completions;
+pub(super) mod responses;
+
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{Reply, Scene};
+use crate::profile::FaultKind;
+
+/// An error in the vendor's words.
+struct Words {
+    status: u16,
+    message: Cow<'static, str>,
+    kind: &'static str,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+fn error(status: u16, message: &str, kind: &str, param: Option<&str>, code: Option<&str>) -> Reply {
+    Reply::json(status, &json!({"error": {"message": message, "type": kind, "param": param, "code": code}}))
+}
+
+pub(super) fn invalid(message: &str, field: Option<&str>) -> Reply {
+    error(400, message, "invalid_request_error", field, None)
+}
+
+fn missing(field: &str) -> Reply {
+    error(
+        400,
+        &format!("Missing required parameter: '{field}'."),
+        "invalid_request_error",
+        Some(field),
+        Some("missing_required_parameter"),
+    )
+}
+
+fn no_model() -> Reply {
+    error(400, "you must provide a model parameter", "invalid_request_error", None, None)
+}
+
+fn words(kind: FaultKind, model: &str, retry_after: Option<Duration>) -> Words {
+    let invalid = "invalid_request_error";
+    let words = |status, message: &'static str, kind, param, code| Words {
+        status,
+        message: Cow::Borrowed(message),
+        kind,
+        param,
+        code,
+    };
+    match kind {
+        FaultKind::RateLimit => {
+            let ms = retry_after.unwrap_or_default().as_millis();
+            let message = format!(
+                "Rate limit reached for {model} in organization org-simulated on requests per min (RPM): \
+                 Limit 500, Used 500, Requested 1. Please try again in {ms}ms. Visit \
+                 https://platform.openai.com/account/rate-limits to learn more."
+            );
+            let message = Cow::Owned(message);
+            Words { message, ..words(429, "", "requests", None, Some("rate_limit_exceeded")) }
+        }
+        FaultKind::Quota => words(
+            429,
+            "You exceeded your current quota, please check your plan and billing details. For more \
+             information on this error, read the docs: \
+             https://platform.openai.com/docs/guides/error-codes/api-errors.",
+            "insufficient_quota",
+            None,
+            Some("insufficient_quota"),
+        ),
+        FaultKind::Auth => words(
+            401,
+            "Incorrect API key provided: sk-simul*ated. You can find your API key at \
+             https://platform.openai.com/account/api-keys.",
+            invalid,
+            None,
+            Some("invalid_api_key"),
+        ),
+        FaultKind::Forbidden => {
+            let message = format!("Project `proj_simulated` does not have access to model `{model}`");
+            let message = Cow::Owned(message);
+            Words { message, ..words(403, "", invalid, None, Some("model_not_found")) }
+        }
+        FaultKind::BadRequest => words(
+            400,
+            "Invalid value: 'simulated'. Supported values are: 'system', 'assistant', 'user', 'function', and 'tool'.",
+            invalid,
+            Some("messages[0].role"),
+            Some("invalid_value"),
+        ),
+        FaultKind::NotFound => {
+            let message = format!("The model `{model}` does not exist or you do not have access to it.");
+            let message = Cow::Owned(message);
+            Words { message, ..words(404, "", invalid, None, Some("model_not_found")) }
+        }
+        FaultKind::ContentFilter => words(
+            400,
+            "The response was filtered due to the prompt triggering Azure OpenAI's content management \
+             policy. Please modify your prompt and retry.",
+            invalid,
+            Some("prompt"),
+            Some("content_filter"),
+        ),
+        FaultKind::Overloaded => words(
+            503,
+            "The engine is currently overloaded, please try again later",
+            "server_error",
+            None,
+            None,
+        ),
+        FaultKind::Timeout => words(504, "The request timed out", "timeout", None, None),
+        _ => words(
+            500,
+            "The server had an error while processing your request. Sorry about that!",
+            "server_error",
+            None,
+            None,
+        ),
+    }
+}
+
+pub(super) fn refusal(
+    kind: FaultKind,
+    model: &str,
+    request_id: &str,
+    retry_after: Option<Duration>,
+) -> Reply {
+    let said = words(kind, model, retry_after);
+    let mut reply = error(said.status, &said.message, said.kind, said.param, said.code);
+    if let Some(wait) = retry_after {
+        reply = reply.with("retry-after-ms", wait.as_millis().to_string());
+    }
+    reply.with("x-request-id", request_id).with("openai-version", "2020-10-01")
+}
+
+/// The error object of a stream of chunks.
+fn stream_error(scene: &Scene<'_>) -> Value {
+    let said = words(scene.plan.says.unwrap_or(FaultKind::Server), &scene.ask.model, None);
+    json!({"error": {"message": said.message, "type": said.kind, "param": said.param, "code": said.code}})
+}
+
+fn common(reply: Reply, scene: &Scene<'_>) -> Reply {
+    let reply = reply.with("x-request-id", scene.request_id);
+    if scene.azure {
+        return reply.with("x-ms-region", "Simulated").with("apim-request-id", scene.request_id);
+    }
+    reply
+        .with("openai-organization", "org-simulated")
+        .with("openai-version", "2020-10-01")
+        .with("access-control-expose-headers", "X-Request-ID")
+}
+
+fn processing(reply: Reply, ms: u64) -> Reply {
+    reply.with("openai-processing-ms", ms.to_string())
+}
+
+/// The head of a stream.
+pub(super) fn head(scene: &Scene<'_>) -> Reply {
+    let reply = Reply { status: 200, content_type: "text/event-stream; charset=utf-8", ..Reply::default() };
+    processing(common(reply, scene), scene.processing_ms())
+}
+
+/// A whole answer with its headers.
+fn answer(scene: &Scene<'_>, body: &Value) -> Reply {
+    processing(common(Reply::json(200, body), scene), scene.total_ns() / 1_000_000)
+}
+
+/// Usage in the words of chat and completions.
+fn usage(scene: &Scene<'_>, output: u32) -> Value {
+    let input = scene.plan.input_tokens;
+    json!({
+        "prompt_tokens": input,
+        "completion_tokens": output,
+        "total_tokens": u64::from(input) + u64::from(output),
+        "prompt_tokens_details": {"cached_tokens": scene.plan.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": scene.plan.reasoning_tokens.min(output),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0
+        }
+    })
+}
+
+/// What the filters of Azure say about a harmless text.
+fn safe() -> Value {
+    let safe = json!({"filtered": false, "severity": "safe"});
+    json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe})
+}
+
+fn prompt_filters() -> Value {
+    json!([{"prompt_index": 0, "content_filter_results": safe()}])
+}
+
+/// The tier that served a request which asked for `asked`.
+fn tier(asked: &Value) -> Value {
+    match asked.as_str() {
+        None | Some("auto") => "default".into(),
+        Some(tier) => tier.into(),
+    }
+}
