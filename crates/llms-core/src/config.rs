@@ -3,7 +3,7 @@
 //! Provider-specific settings travel in [`ModelConfig::provider_specific`] and are checked by the provider.
 //! Secrets are [`SecretString`]s: no `Debug`, error or report prints them.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub fn process_env(name: &str) -> Option<String> {
 }
 
 /// What a provider needs to build a model. Option values are defaults; those of a request override them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Registry name of the provider.
@@ -71,6 +71,23 @@ mod duration_secs {
         let secs = f64::deserialize(d)?;
         Duration::try_from_secs_f64(secs)
             .map_err(|_| D::Error::custom(format!("expected a number of seconds ≥ 0, found {secs}")))
+    }
+}
+
+/// Values of headers and of provider-specific settings may be credentials: only their names are shown.
+impl fmt::Debug for ModelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelConfig")
+            .field("provider", &self.provider)
+            .field("model", &self.model)
+            .field("api_key", &self.api_key)
+            .field("base_url", &self.base_url.as_deref().map(shown_address))
+            .field("timeout", &self.timeout)
+            .field("options", &self.options)
+            .field("headers", &self.headers.keys())
+            .field("health", &self.health)
+            .field("provider_specific", &self.provider_specific.keys())
+            .finish()
     }
 }
 
@@ -137,7 +154,7 @@ impl ModelConfig {
         if let Some(url) = &self.base_url
             && let Err(e) = parse_base_url(url)
         {
-            errors.push("base_url", e, url);
+            errors.push("base_url", e, shown_address(url));
         }
         validate_options(&self.options, capabilities, &mut errors);
         errors.into_result()
@@ -187,6 +204,16 @@ pub fn parse_base_url(text: &str) -> Result<Url, String> {
         return Err("expected an address without query and fragment".to_owned());
     }
     Ok(url)
+}
+
+/// An address as it may be printed: without the credentials somebody wrote into it.
+pub fn shown_address(text: &str) -> Cow<'_, str> {
+    let start = text.find("//").map_or(0, |at| at + 2);
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    match text[start..end].rfind('@') {
+        Some(at) => Cow::Owned(format!("{}[redacted]{}", &text[..start], &text[start + at..])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// Whether an address is this machine.
@@ -336,8 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn credentials_in_an_address_never_show() {
+        for (text, shown) in [
+            ("https://me:pw@host/a@b", "https://[redacted]@host/a@b"),
+            ("https://p@w@host", "https://[redacted]@host"),
+            ("https://host/v1?a=b@c", "https://host/v1?a=b@c"),
+            ("me:pw@host", "[redacted]@host"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(shown_address(text), shown);
+        }
+        let config = ModelConfig::new("openai", "m").with_base_url("https://me:hunter2@host");
+        let error = Error::from(config.validate(&Capabilities::default()).unwrap_err());
+        assert!(!format!("{config:?} {error:?} {error}").contains("hunter2"), "{error}");
+    }
+
+    #[test]
     fn a_key_never_shows() {
-        let config = ModelConfig::new("openai", "m").with_api_key("sk-very-secret");
-        assert!(!format!("{config:?}").contains("very-secret"));
+        let mut config = ModelConfig::new("openai", "m")
+            .with_api_key("sk-very-secret")
+            .with_specific("session_token", "very-secret-token");
+        config.headers.insert("x-gateway".into(), "very-secret-header".into());
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("very-secret") && shown.contains("x-gateway"), "{shown}");
     }
 }
