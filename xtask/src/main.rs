@@ -3,13 +3,14 @@
 //! Opens no sockets and knows no provider: it calls cargo and `llms-bench`.
 
 mod process;
+mod sdk_check;
 mod tidy;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::process::{Step, cargo, run_steps};
+use crate::process::{Step, run_steps};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Comparisons and checks over the llms-bench workspace", version)]
@@ -39,6 +40,8 @@ enum Task {
     Test,
     /// Formatting, clippy, tests, docs, tidy, and the default comparison: what must pass before anything lands.
     Ci,
+    /// The vendors' own SDKs (Python and Node, installed into a directory of their own) against `mock serve`.
+    SdkCheck(sdk_check::SdkCheck),
     /// Check the house: the arrows between crates, the files every crate must have.
     Tidy,
 }
@@ -49,20 +52,14 @@ fn main() -> ExitCode {
         Task::Bench { args } => bench(&args),
         Task::Test => run_steps(&tests()),
         Task::Ci => ci(),
+        Task::SdkCheck(check) => check.run(),
         Task::Tidy => tidy::run(),
     }
 }
 
 /// Builds the release binary and hands over to it.
 fn bench(args: &[String]) -> ExitCode {
-    // Silent when there is little to do; cargo's own progress while a newcomer waits for the first build.
-    let mut build = vec!["build", "--release", "--package", "llms-bench"];
-    if process::is_built() {
-        build.push("--quiet");
-    } else {
-        process::say("building llms-bench; the first time takes some minutes");
-    }
-    match cargo(build) {
+    match process::build_binary() {
         Ok(()) => process::binary(args),
         Err(code) => code,
     }

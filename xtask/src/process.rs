@@ -58,11 +58,6 @@ pub(crate) fn run_steps(steps: &[Step]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs cargo with `args`.
-pub(crate) fn cargo<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(args: I) -> Result<(), ExitCode> {
-    status(cargo_command().args(args))
-}
-
 /// The standard output of cargo with `args`.
 pub(crate) fn cargo_output<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(args: I) -> Result<Vec<u8>, String> {
     let output = cargo_command()
@@ -103,15 +98,26 @@ pub(crate) fn binary(args: &[String]) -> ExitCode {
     status(&mut command).map_or_else(|code| code, |()| ExitCode::SUCCESS)
 }
 
-/// Whether the binary was built before.
-pub(crate) fn is_built() -> bool {
-    binary_path().exists()
+/// Builds the release binary: silent when there is little to do; cargo's own progress while a newcomer waits for the
+/// first build.
+pub(crate) fn build_binary() -> Result<(), ExitCode> {
+    let mut build = vec!["build", "--release", "--package", "llms-bench"];
+    if binary_path().exists() {
+        build.push("--quiet");
+    } else {
+        say("building llms-bench; the first time takes some minutes");
+    }
+    status(cargo_command().args(build))
 }
 
-fn binary_path() -> PathBuf {
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
-    target.join("release").join(format!("llms-bench{}", env::consts::EXE_SUFFIX))
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The release binary.
+pub(crate) fn binary_path() -> PathBuf {
+    target_dir().join("release").join(format!("llms-bench{}", env::consts::EXE_SUFFIX))
 }
 
 fn status(command: &mut Command) -> Result<(), ExitCode> {

@@ -1,0 +1,262 @@
+//! `cargo xtask sdk-check`: the vendors' own SDKs, unchanged, against the simulated vendors.
+//!
+//! Installs the SDKs into a directory of their own (versions pinned in `tests/sdk-check/`), starts the release binary's
+//! `mock serve` on a free port, runs the scripts of `tests/sdk-check/` against it and sums up what they print. Opt-in:
+//! it needs Python, Node and the network; no other step calls it. Says nothing itself about protocols.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::process;
+
+/// How to check.
+#[derive(Args)]
+pub(crate) struct SdkCheck {
+    /// Where the SDKs are installed and kept between calls [default: sdk-check below the target directory].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Only the SDKs of this language.
+    #[arg(long, value_enum)]
+    only: Option<Language>,
+    /// Only checks whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// A server that runs already, instead of a fresh `llms-bench mock serve`.
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Python,
+    Node,
+}
+
+/// What the scripts said.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: Vec<String>,
+}
+
+/// Why a language's checks did not run.
+enum Missing {
+    /// A tool is not there; what to install.
+    Tool(String),
+    /// It is there and failed.
+    Failed(String),
+}
+
+impl SdkCheck {
+    pub(crate) fn run(&self) -> ExitCode {
+        let dir = self.dir.clone().unwrap_or_else(|| process::target_dir().join("sdk-check"));
+        let server = match &self.base_url {
+            Some(url) => Ok((None, url.clone())),
+            None => process::build_binary().and_then(|()| start()),
+        };
+        let (server, url) = match server {
+            Ok((server, url)) => (server, url),
+            Err(code) => return code,
+        };
+        let mut tally = Tally::default();
+        for language in [Language::Python, Language::Node] {
+            if self.only.is_none_or(|only| only == language) {
+                self.check(language, &dir, &url, &mut tally);
+            }
+        }
+        drop(server);
+        for skipped in &tally.skipped {
+            println!("skipped {skipped}");
+        }
+        println!("{} passed, {} failed", tally.passed, tally.failed);
+        // Nothing checked is nothing shown.
+        if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn check(&self, language: Language, dir: &Path, url: &str, tally: &mut Tally) {
+        let (name, prepared) = match language {
+            Language::Python => ("python", python(&dir.join("python"))),
+            Language::Node => ("node", node(&dir.join("node"))),
+        };
+        match prepared {
+            Ok(mut script) => {
+                script.arg(url).args(["--filter", &self.filter]);
+                process::say(&format!("{name} SDKs against {url}"));
+                if let Err(e) = listen(&mut script, tally) {
+                    println!("FAILED  {name}: {e}");
+                    tally.failed += 1;
+                }
+            }
+            Err(Missing::Tool(install)) => tally.skipped.push(format!("{name}: {install}")),
+            Err(Missing::Failed(why)) => {
+                println!("FAILED  {name}: {why}");
+                tally.failed += 1;
+            }
+        }
+    }
+}
+
+/// Where the scripts are.
+fn scripts() -> PathBuf {
+    process::root().join("tests").join("sdk-check")
+}
+
+/// Runs a script, repeats its lines and counts them.
+fn listen(script: &mut Command, tally: &mut Tally) -> Result<(), String> {
+    let what = script.get_program().to_string_lossy().into_owned();
+    let mut child = script.stdout(Stdio::piped()).spawn().map_err(|e| format!("cannot run {what}: {e}"))?;
+    let output = child.stdout.take().expect("invariant: standard output is piped");
+    let mut summed = false;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|e| format!("cannot read what {what} prints: {e}"))?;
+        match line.split_whitespace().next() {
+            Some("ok") => tally.passed += 1,
+            Some("FAILED") => tally.failed += 1,
+            // The script's own sum, its last line; the sum of all is printed at the end.
+            _ if line.ends_with(" failed") => {
+                summed = true;
+                continue;
+            }
+            _ => {}
+        }
+        println!("{line}");
+    }
+    let status = child.wait().map_err(|e| format!("cannot wait for {what}: {e}"))?;
+    if summed { Ok(()) } else { Err(format!("{what} ended with {status} before its sum")) }
+}
+
+fn python(dir: &Path) -> Result<Command, Missing> {
+    let has_venv = quiet(Command::new("python3").args(["-c", "import venv, ensurepip"]));
+    if !has_venv {
+        return Err(Missing::Tool(
+            "python3 with its module venv is not here; install Python 3.10 or newer".to_owned(),
+        ));
+    }
+    let bin = dir.join(if cfg!(windows) { "Scripts" } else { "bin" }).join("python");
+    let requirements = scripts().join("requirements.txt");
+    let wanted = [&requirements, &process::root().join("tests/sdk-truth/requirements.txt")]
+        .map(|path| fs::read_to_string(path).unwrap_or_default())
+        .concat();
+    install(dir, &wanted, || {
+        step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(dir))?;
+        let mut pip = Command::new(&bin);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+        step(pip.arg(&requirements))
+    })?;
+    let mut script = Command::new(bin);
+    script.arg(scripts().join("check.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(script)
+}
+
+fn node(dir: &Path) -> Result<Command, Missing> {
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    for tool in ["node", npm] {
+        if !quiet(Command::new(tool).arg("--version")) {
+            return Err(Missing::Tool(format!("{tool} is not here; install Node.js 20 or newer with npm")));
+        }
+    }
+    // Modules are looked for beside the script: it is copied to where they are.
+    let failed = |e: std::io::Error| Missing::Failed(format!("cannot write {}: {e}", dir.display()));
+    fs::create_dir_all(dir).map_err(failed)?;
+    for entry in fs::read_dir(scripts()).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name == "package.json" || path.extension().is_some_and(|e| e == "mjs") {
+            fs::copy(&path, dir.join(name)).map_err(failed)?;
+        }
+    }
+    let wanted = fs::read_to_string(dir.join("package.json")).map_err(failed)?;
+    install(dir, &wanted, || {
+        let flags = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
+        step(Command::new(npm).args(flags).current_dir(dir))
+    })?;
+    let mut script = Command::new("node");
+    script.arg(dir.join("check.mjs"));
+    Ok(script)
+}
+
+/// Installs unless the same versions were installed before: `wanted` is kept in a file beside them.
+fn install(dir: &Path, wanted: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), Missing> {
+    let stamp = dir.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    process::say(&format!("installing SDKs into {}", dir.display()));
+    run().map_err(Missing::Failed)?;
+    fs::write(&stamp, wanted).map_err(|e| Missing::Failed(format!("cannot write {}: {e}", stamp.display())))
+}
+
+fn step(command: &mut Command) -> Result<(), String> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    match command.stdout(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the SDKs cannot be installed: {what} ended with {status}")),
+        Err(e) => Err(format!("cannot run {what}: {e}")),
+    }
+}
+
+fn quiet(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// The simulated vendors, ended with this.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, with Ctrl-C for one.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Starts a server on a free port; its base URL is in its first line.
+fn start() -> Result<(Option<Server>, String), ExitCode> {
+    let mut command = Command::new(process::binary_path());
+    command.args(["mock", "serve", "--port", "0", "--seed", "1"]).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| {
+        eprintln!("cannot run {}: {e}", command.get_program().to_string_lossy());
+        ExitCode::from(2)
+    })?;
+    let mut lines = BufReader::new(child.stdout.take().expect("invariant: standard output is piped")).lines();
+    let server = Server(child);
+    let first = lines.next().and_then(Result::ok).unwrap_or_default();
+    let Some(address) = address_in(&first) else {
+        eprintln!("mock serve did not say where it listens: {first:?}");
+        return Err(ExitCode::from(2));
+    };
+    // Read on, so that it never waits for us.
+    thread::spawn(move || lines.for_each(drop));
+    Ok((Some(server), format!("http://{address}")))
+}
+
+/// The address in `simulated vendors on 127.0.0.1:8399 (seed 1); …`.
+fn address_in(line: &str) -> Option<&str> {
+    line.split_whitespace()
+        .map(|word| word.trim_start_matches("http://"))
+        .find(|word| word.parse::<std::net::SocketAddr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address_in;
+
+    #[test]
+    fn the_address_is_found() {
+        assert_eq!(
+            address_in("simulated vendors on 127.0.0.1:8399 (seed 1); Ctrl-C ends them"),
+            Some("127.0.0.1:8399")
+        );
+        assert_eq!(address_in("listening at http://[::1]:80 now"), Some("[::1]:80"));
+        assert_eq!(address_in("cannot serve"), None);
+    }
+}
