@@ -1,7 +1,8 @@
 //! The contract's configurator: shapes mocks while they run.
 //!
 //! Every model built from one configurator shares its [`ProfileHandle`], so a change reaches all of them with
-//! their next request.
+//! their next request; a server does so too when it is given the handle
+//! ([`ServerConfig::with_handle`](crate::server::ServerConfig::with_handle)).
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -44,7 +45,7 @@ impl Default for Aspects {
 pub struct Configurator {
     /// What the settings do not touch.
     base: Profile,
-    aspects: Aspects,
+    aspects: Mutex<Aspects>,
     settings: Mutex<MockConfiguration>,
     handle: ProfileHandle,
 }
@@ -62,10 +63,35 @@ impl Configurator {
     /// # Errors
     /// Every field of `base` that is wrong.
     pub fn new(base: Profile, aspects: Aspects) -> Result<Self, ConfigErrors> {
-        let handle = ProfileHandle::new(base.clone())?;
+        Self::attach(ProfileHandle::new(base)?, aspects)
+    }
+
+    /// A configurator of what already runs: the handle of a model, or of a server. Its default settings take effect at
+    /// once, over the profile in force.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn attach(handle: ProfileHandle, aspects: Aspects) -> Result<Self, ConfigErrors> {
+        let (base, aspects) = (handle.get(), Mutex::new(aspects));
         let configurator = Self { base, aspects, settings: Mutex::default(), handle };
-        configurator.reset_to_defaults();
+        configurator.change(|settings| *settings = MockConfiguration::default())?;
         Ok(configurator)
+    }
+
+    /// Which parts take effect.
+    pub fn aspects(&self) -> Aspects {
+        *self.aspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Switches parts on and off, from the next request on.
+    ///
+    /// # Errors
+    /// Every field that is wrong then; nothing is changed then.
+    pub fn set_aspects(&self, aspects: Aspects) -> Result<(), ConfigErrors> {
+        let settings = self.lock();
+        self.handle.set(self.profile(&settings, aspects))?;
+        *self.aspects.lock().unwrap_or_else(PoisonError::into_inner) = aspects;
+        Ok(())
     }
 
     /// The profile in force, live.
@@ -106,20 +132,20 @@ impl Configurator {
         let mut settings = self.lock();
         let mut changed = settings.clone();
         with(&mut changed);
-        self.handle.set(self.profile(&changed))?;
+        self.handle.set(self.profile(&changed, self.aspects()))?;
         *settings = changed;
         Ok(())
     }
 
-    fn profile(&self, settings: &MockConfiguration) -> Profile {
+    fn profile(&self, settings: &MockConfiguration, aspects: Aspects) -> Profile {
         let mut profile = Profile::from(settings);
-        if !self.aspects.latency {
+        if !aspects.latency {
             (profile.ttft_ms, profile.gap_ms) = (Dist::constant(0.0), Dist::constant(0.0));
         }
-        if !self.aspects.errors {
+        if !aspects.errors {
             profile.faults.clear();
         }
-        if !self.aspects.memory {
+        if !aspects.memory {
             profile.memory = self.base.memory;
         }
         let mut capacity = self.base.capacity;

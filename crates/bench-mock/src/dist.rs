@@ -3,17 +3,20 @@
 //! A [`Dist`] is plain data; its [`Sampler`] holds whatever is costly to work out. Values carry the unit of the
 //! field they stand in (milliseconds, tokens, a bare factor).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use llms_core::config::ConfigErrors;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use statrs::distribution::{Continuous, ContinuousCDF, Gamma, Normal};
 
-/// A distribution of values ≥ 0.
+/// A distribution of values ≥ 0. In files a table with its `kind`, or a bare number, which is a constant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Dist {
     /// Always the same.
     Constant {
@@ -68,6 +71,43 @@ pub enum Dist {
         /// The other distribution.
         of: Box<Self>,
     },
+}
+
+impl Serialize for Dist {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dist {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Dist;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or a table with the `kind` of a distribution")
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Dist, E> {
+                Ok(Dist::constant(value))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Dist, E> {
+                Ok(Dist::constant(value as f64))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Dist, E> {
+                Ok(Dist::constant(value as f64))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dist, A::Error> {
+                Dist::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Visit)
+    }
 }
 
 impl Dist {
@@ -373,4 +413,25 @@ fn gamma(mean: f64, cv: f64) -> Option<Gamma> {
 /// Probabilities below the lower and the upper limit.
 fn truncation(mean: f64, sd: f64, low: f64, high: Option<f64>) -> (f64, f64) {
     (phi((low - mean) / sd), high.map_or(1.0, |h| phi((h - mean) / sd)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_number_is_a_constant_and_a_table_is_read_strictly() {
+        let read = |value| serde_json::from_value::<Dist>(value).map_err(|e| e.to_string());
+        assert_eq!(read(json!(12)), Ok(Dist::constant(12.0)));
+        assert_eq!(read(json!(0.5)), Ok(Dist::constant(0.5)));
+        assert_eq!(read(json!({"kind": "gamma", "mean": 3, "cv": 1})), Ok(Dist::exponential(3.0)));
+        let spiked = json!({"kind": "spiked", "share": 0.1, "factor": 3, "of": 20});
+        assert_eq!(read(spiked), Ok(Dist::constant(20.0).spiked(0.1, 3.0)));
+        assert!(read(json!("12")).unwrap_err().contains("a number, or a table"));
+        assert!(read(json!({"kind": "constant", "value": 1, "mean": 2})).unwrap_err().contains("mean"));
+        let dist = Dist::log_normal(3.0, 0.1);
+        assert_eq!(read(serde_json::to_value(&dist).unwrap()), Ok(dist));
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Chunks,
     Text,
     Tools,
+    Cuts,
 }
 
 /// What tells one request from another.

@@ -2,7 +2,7 @@
 //! decision (refuse, or serve this plan), a slot, and an entry in the truth log.
 
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError, RwLock,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 use std::time::Duration;
@@ -16,12 +16,15 @@ use rand::RngExt;
 use crate::{
     ask::Ask,
     ballast::{Ballast, Gauge},
-    bucket::Bucket,
+    bucket::{Cost, Levels, Limiter},
     draw::{Identity, Purpose, key, stream},
     gate::{Entry, Gate, Permit},
+    pace::Pace,
     plan::{Ending, Plan},
+    prefix::{Cache, Cached},
     profile::{FaultKind, FaultRule, Prepared, Profile},
-    truth::{TruthLog, TruthOutcome, TruthRecord, Write},
+    situation::Overlays,
+    truth::{Stamps, TruthLog, TruthOutcome, TruthRecord, Write},
 };
 
 /// Wait that a rate-limit refusal asks for when its rule says nothing else.
@@ -62,14 +65,23 @@ impl ProfileHandle {
     }
 }
 
+/// What requests leave behind for the next ones.
+#[derive(Debug, Default)]
+struct State {
+    limiter: Limiter,
+    cache: Cache,
+    /// When the first request came.
+    epoch: Option<Timestamp>,
+}
+
 /// The state behind one profile: slots, rate limit, counters, log.
 #[derive(Debug)]
 pub(crate) struct Engine {
     handle: ProfileHandle,
     gate: Gate,
-    bucket: Mutex<Bucket>,
+    state: Mutex<State>,
+    overlays: Overlays,
     calls: AtomicU64,
-    epoch: OnceLock<Timestamp>,
     ballast: Gauge,
     log: TruthLog,
 }
@@ -94,6 +106,8 @@ pub(crate) struct Admission {
     pub decision: Decision,
     pub profile: Arc<Prepared>,
     pub key: u64,
+    /// How the rate limits stand, this request included; `None`: there are none.
+    pub limits: Option<Levels>,
     pub ticket: Ticket,
 }
 
@@ -103,9 +117,9 @@ impl Engine {
         Self {
             handle,
             gate,
-            bucket: Mutex::default(),
+            state: Mutex::default(),
+            overlays: Overlays::default(),
             calls: AtomicU64::new(0),
-            epoch: OnceLock::new(),
             ballast: Gauge::default(),
             log,
         }
@@ -124,9 +138,20 @@ impl Engine {
         self.calls.load(Relaxed)
     }
 
-    /// Counts requests from 1 again.
-    pub(crate) fn reset_calls(&self) {
+    /// As if no request had come yet: counts from 1, buckets full, cache of prefixes empty. Requests being served
+    /// stay.
+    pub(crate) fn reset(&self) {
         self.calls.store(0, Relaxed);
+        *self.lock() = State::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pace of a plan whose service starts now.
+    pub(crate) fn pace(&self, profile: &Profile, plan: &Plan) -> Pace {
+        Pace::new(profile, &self.gate, plan)
     }
 
     /// Requests that wait for a slot.
@@ -148,19 +173,28 @@ impl Engine {
         arrival: Timestamp,
         clock: &SharedClock,
     ) -> Admission {
-        let prepared = self.handle.prepared();
+        let prepared = self.overlays.over(ask.situation, self.handle.prepared());
         let profile = &prepared.profile;
         let number = self.calls.fetch_add(1, Relaxed) + 1;
-        let elapsed = arrival.saturating_since(*self.epoch.get_or_init(|| arrival)).as_secs_f64();
         let identity = id.map_or(Identity::Number(number), Identity::Id);
         let key = key(profile.seed, &profile.name, identity);
         let draw: f64 = stream(key, Purpose::Fault).random();
-        let fault = FaultRule::strike(&profile.faults, number, elapsed, draw);
-
         self.gate.resize(profile.capacity, arrival);
+        let mut state = self.lock();
+        let elapsed = arrival.saturating_since(*state.epoch.get_or_insert(arrival)).as_secs_f64();
+        let fault = FaultRule::strike(&profile.faults, number, elapsed, draw);
+        if profile.prefix_cache.is_none() {
+            state.cache.clear();
+        }
+        let cached = profile
+            .prefix_cache
+            .map_or(Cached::default(), |rules| state.cache.find(&rules, &ask.prefix, arrival));
         let limited = profile.rate_limit.as_ref().and_then(|limit| {
-            self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(limit, arrival).err()
+            let read = profile.cached_tokens(ask.input_tokens, cached.read);
+            state.limiter.take(limit, cost(ask, profile, read), arrival).err()
         });
+        let mut limits = profile.rate_limit.as_ref().map(|limit| state.limiter.levels(limit, arrival));
+        drop(state);
         let refusal_at = arrival + Duration::from_secs_f64(profile.refusal_ms * profile.time_scale / 1e3);
         let refuse = |kind, retry_after| Decision::Refuse(Refusal { kind, retry_after, at: refusal_at });
         let decision = match (limited, fault) {
@@ -172,7 +206,15 @@ impl Engine {
             }
             (None, rule) => match self.gate.enter(arrival, clock) {
                 Ok(entry) => {
-                    let plan = Plan::draw(ask, &prepared, key, number, elapsed / 3600.0, rule);
+                    let plan = Plan::draw(ask, &prepared, cached, key, number, elapsed / 3600.0, rule);
+                    if let Some(rules) = &profile.prefix_cache {
+                        self.lock().cache.remember(rules, &ask.prefix, arrival);
+                    }
+                    if let Some(limit) = &profile.rate_limit {
+                        let limiter = &mut self.lock().limiter;
+                        limiter.spend(limit, plan.output_tokens, arrival);
+                        limits = Some(limiter.levels(limit, arrival));
+                    }
                     Decision::Serve(Box::new(plan), entry)
                 }
                 Err(_full) => refuse(FaultKind::Overloaded, None),
@@ -182,6 +224,7 @@ impl Engine {
             request_id: id.map_or_else(|| format!("req_{key:016x}"), str::to_owned),
             profile: profile.name.clone(),
             conn,
+            stamps: Stamps::default(),
             arrival_ns: arrival,
             service_start_ns: None,
             writes: Vec::new(),
@@ -203,8 +246,51 @@ impl Engine {
             ballast: None,
             gauge: self.ballast.clone(),
         };
-        Admission { decision, profile: prepared, key, ticket }
+        Admission { decision, profile: prepared, key, limits, ticket }
     }
+}
+
+impl Engine {
+    /// Takes in a request that is refused before anything is drawn: a wrong key, a body that makes no sense, an
+    /// unknown model. It counts as none.
+    pub(crate) fn refused(
+        &self,
+        request_id: String,
+        conn: u64,
+        arrival: Timestamp,
+        clock: &SharedClock,
+    ) -> Ticket {
+        self.log.begin();
+        let record = TruthRecord {
+            request_id,
+            profile: self.handle.prepared().profile.name.clone(),
+            conn,
+            stamps: Stamps::default(),
+            arrival_ns: arrival,
+            service_start_ns: None,
+            writes: Vec::new(),
+            targets_ns: Vec::new(),
+            end_ns: arrival,
+            status: None,
+            outcome: TruthOutcome::Abandoned,
+            fault: None,
+        };
+        Ticket {
+            record: Some(record),
+            log: self.log.clone(),
+            clock: clock.clone(),
+            permit: None,
+            ballast: None,
+            gauge: self.ballast.clone(),
+        }
+    }
+}
+
+/// What a request takes out of the buckets: the output that it reserves, as far as it says.
+fn cost(ask: &Ask, profile: &Profile, cached: u32) -> Cost {
+    let reserved = ask.max_tokens.map_or_else(|| profile.true_output_tokens_mean() as u64, u64::from);
+    let input = u64::from(ask.input_tokens);
+    Cost { tokens: input + reserved, input: input - u64::from(cached) }
 }
 
 /// The entry of one request in the truth log, and its slot; dropped early, the request was abandoned.
@@ -237,6 +323,13 @@ impl Ticket {
             record.service_start_ns = Some(start);
             record.writes.reserve_exact(steps + 2);
             record.targets_ns.reserve_exact(steps + 2);
+        }
+    }
+
+    /// The stamps to come are of this kind.
+    pub(crate) fn stamped(&mut self, stamps: Stamps) {
+        if let Some(record) = &mut self.record {
+            record.stamps = stamps;
         }
     }
 

@@ -73,6 +73,11 @@ impl Gate {
         self.lock().waiting.len()
     }
 
+    /// Requests that are served now.
+    pub(crate) fn busy(&self) -> u32 {
+        self.lock().busy
+    }
+
     /// Queues up, as of now; await the result for the slot.
     pub(crate) fn enter(&self, arrival: Timestamp, clock: &SharedClock) -> Result<Entry, Full> {
         let mut state = self.lock();

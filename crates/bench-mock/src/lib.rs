@@ -43,14 +43,18 @@ mod ask;
 mod ballast;
 mod bucket;
 mod configurator;
+mod content;
 mod dist;
 mod draw;
 mod engine;
 mod gate;
 mod model;
+mod pace;
 mod plan;
+mod prefix;
 mod profile;
 pub mod server;
+mod situation;
 mod tools;
 mod truth;
 mod words;
@@ -60,7 +64,8 @@ pub use dist::{Dist, Sampler, log_normal_sigma};
 pub use engine::ProfileHandle;
 pub use model::{MockFactory, MockModel, MockModelBuilder};
 pub use profile::{
-    Capacity, FaultKind, FaultRule, MaxTokens, Memory, Preset, Profile, RateLimit, Reasoning,
-    SimulatedPrices, ToolAnswers,
+    Batching, Capacity, Drip, FaultKind, FaultRule, MaxTokens, Memory, PrefixCache, Preset, Profile,
+    RateLimit, Reasoning, SimulatedPrices, Split, ToolAnswers, Wire,
 };
-pub use truth::{TruthLog, TruthOutcome, TruthRecord, Write};
+pub use situation::SITUATIONS;
+pub use truth::{Stamps, TruthLog, TruthOutcome, TruthRecord, Write};

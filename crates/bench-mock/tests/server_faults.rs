@@ -168,7 +168,7 @@ fn a_fault_before_the_first_token_leaves_a_head() {
 
 #[test]
 fn a_token_bucket_refuses_what_is_beyond_it() {
-    let limit = Some(RateLimit { requests_per_s: 0.01, burst: 2.0 });
+    let limit = Some(RateLimit::requests(0.01, 2.0));
     let profile = Profile { rate_limit: limit, ..exact().with_time_scale(0.01) };
     let server = ServerConfig::default().with_profile(Protocol::OpenAi, profile).start().unwrap();
     let statuses: Vec<_> = (0..4).map(|_| call(&server, Protocol::OpenAi, false).unwrap()).collect();

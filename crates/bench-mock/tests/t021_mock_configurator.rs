@@ -1,223 +1,152 @@
-//! T021, spec 2.6: the configurator's rows, and that what it sets is what a mock measurably does.
+//! T021: the configurator applied to what already runs, in process and as a server, and the look-alikes of the
+//! contract. What each setting does is in `t009_mock_configurator`.
 #![allow(clippy::unwrap_used)] // a panic in a test is its report
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
-
-use bench_mock::{Aspects, Configurator, Dist, MockModel, Preset, Profile};
-use common::{context, kolmogorov, ms, stream, token_times};
-use llms_core::{
-    ChatModel, ErrorCode,
-    bench::{MockConfiguration, MockConfigurator},
-    config::ConfigErrors,
-    time::{Clock, VirtualClock},
+use bench_mock::{
+    Aspects, Configurator, Dist, MockModel, Preset, Profile, TruthOutcome,
+    server::{Protocol, Server, ServerConfig},
 };
+use common::{
+    exact, ms,
+    raw::{Answer, Client, chat, get, send},
+};
+use llms_core::{ChatModel, ErrorCode, bench::MockConfigurator};
+use serde_json::{Value, json};
+
+fn ask(server: &Server, protocol: Protocol, id: &str) -> Answer {
+    Client::connect(server.addr()).call(&chat(protocol, "m", id, true, &json!({}))).unwrap()
+}
+
+/// When the first token was due after the start of service, by the record of this request.
+fn ttft(server: &Server, id: &str) -> std::time::Duration {
+    let truth = server.truth();
+    let record = truth.iter().find(|r| r.request_id == id).unwrap();
+    let first = record.writes.iter().position(|w| w.tokens > 0).unwrap();
+    record.targets_ns[first].since(record.service_start_ns.unwrap()).unwrap()
+}
+
+#[test]
+fn a_running_server_and_a_model_follow_one_configurator() {
+    let base = exact().with_output_tokens(2).with_time_scale(0.1);
+    let c = Configurator::new(base, Aspects::default()).unwrap();
+    c.configure_memory_usage(0, 1.0).unwrap();
+    let config = ServerConfig::default()
+        .with_handle(Protocol::OpenAi, c.handle())
+        .with_handle(Protocol::Ollama, c.handle());
+    let (server, model) = (config.start().unwrap(), c.model());
+    for (latency, round) in [(100, "a"), (250, "b")] {
+        c.configure_latency(ms(latency), 0.0).unwrap();
+        for protocol in [Protocol::OpenAi, Protocol::Ollama] {
+            let id = format!("{round}-{protocol}");
+            assert_eq!(ask(&server, protocol, &id).status, 200);
+            assert_eq!(ttft(&server, &id), ms(latency / 10), "{id}");
+        }
+        assert_eq!(model.handle().get().true_ttft_median(), ms(latency / 10));
+    }
+    c.configure_error_injection(1.0, &[ErrorCode::RateLimit]).unwrap();
+    assert_eq!(ask(&server, Protocol::OpenAi, "c").status, 429);
+    assert_eq!(ask(&server, Protocol::Anthropic, "c-2").status, 200, "it has its own");
+    c.reset_to_defaults();
+    assert_eq!(ask(&server, Protocol::Ollama, "d").status, 200);
+    let outcome = server.truth().iter().find(|r| r.request_id == "c").unwrap().outcome;
+    assert_eq!(outcome, TruthOutcome::Refused);
+}
+
+#[test]
+fn a_configurator_can_take_over_a_running_server() {
+    let server = ServerConfig::default().map_profiles(|p| p.with_time_scale(0.01)).start().unwrap();
+    let handle = server.handle("anthropic").unwrap();
+    let c = Configurator::attach(handle.clone(), Aspects::default()).unwrap();
+    assert_eq!(handle.get().true_ttft_median(), ms(1), "the contract's defaults, at the server's scale");
+    c.configure_latency(ms(300), 0.0).unwrap();
+    ask(&server, Protocol::Anthropic, "a");
+    assert_eq!(ttft(&server, "a"), ms(3));
+}
 
 #[track_caller]
-fn check(result: Result<(), ConfigErrors>, wrong: &[&str]) {
-    let errors = result.err().map_or_else(Vec::new, |e| e.errors);
-    let fields: Vec<_> = errors.into_iter().map(|e| e.field).collect();
-    assert_eq!(fields, wrong);
+fn fields(answer: &Answer) -> Vec<String> {
+    let body = answer.json();
+    assert!(!body["error"]["message"].as_str().unwrap().is_empty());
+    let fields = body["error"]["fields"].as_array().unwrap();
+    fields.iter().map(|f| f["field"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn latency_is_checked() {
-    let c = Configurator::default();
-    check(c.configure_latency(Duration::ZERO, 0.0), &[]);
-    check(c.configure_latency(ms(100), 1.0), &[]);
-    for variability in [-0.1, 1.1, f64::NAN] {
-        check(c.configure_latency(ms(100), variability), &["latency_variability"]);
+fn profiles_are_read_and_changed_over_http() {
+    let server = ServerConfig::default().map_profiles(|p| p.with_time_scale(0.01)).start().unwrap();
+    let all = get(&server, "/mock/config").json();
+    assert!(all["openai"]["ttft_ms"].is_object() && all["bedrock"].is_object());
+    assert_eq!(get(&server, "/mock/config/ollama").json(), all["ollama"]);
+
+    // A change of some fields.
+    let changed = send(&server, "PATCH", "/mock/config/openai", &json!({"ttft_ms": 700, "output_tokens": 3}));
+    assert_eq!((changed.status, &changed.json()["time_scale"]), (200, &json!(0.01)));
+    assert_eq!(changed.json()["ttft_ms"], json!({"kind": "constant", "value": 700.0}));
+    let answer = ask(&server, Protocol::OpenAi, "a");
+    assert_eq!((answer.status, ttft(&server, "a")), (200, ms(7)));
+
+    // A whole profile; absent fields are the preset's.
+    let body = json!({"preset": "very-fast", "seed": 5});
+    let put = send(&server, "PUT", "/mock/config/openai", &body).json();
+    let expected = serde_json::to_value(Preset::VeryFast.profile().with_seed(5)).unwrap();
+    assert_eq!(put, expected);
+
+    // Several at once, or none.
+    let body = json!({"openai": {"seed": 6}, "ollama": {"seed": 7}});
+    assert_eq!(send(&server, "PATCH", "/mock/config", &body).status, 200);
+    assert_eq!(server.handle("ollama").unwrap().get().seed, 7);
+    let body = json!({"openai": {"seed": 8}, "ollama": {"time_scale": 0}});
+    let refused = send(&server, "PATCH", "/mock/config", &body);
+    assert_eq!((refused.status, fields(&refused)), (400, vec!["ollama.time_scale".to_owned()]));
+    assert_eq!(server.handle("openai").unwrap().get().seed, 6);
+
+    for (path, body, status, wrong) in [
+        (
+            "/mock/config/openai",
+            json!({"head_share": 3, "verbosity": -1}),
+            400,
+            vec!["verbosity", "head_share"],
+        ),
+        ("/mock/config/openai", json!({"ttft": 3}), 400, vec!["profile"]),
+        ("/mock/config/openai", json!([1]), 400, vec![]),
+        ("/mock/config/nobody", json!({}), 404, vec![]),
+    ] {
+        let refused = send(&server, "PATCH", path, &body);
+        assert_eq!(
+            (refused.status, fields(&refused)),
+            (status, wrong.iter().map(|s| s.to_string()).collect())
+        );
     }
+    assert_eq!(send(&server, "DELETE", "/mock/config", &Value::Null).status, 405);
 }
 
 #[test]
-fn error_injection_is_checked() {
-    let c = Configurator::default();
-    check(c.configure_error_injection(0.0, &[]), &[]);
-    check(c.configure_error_injection(1.0, &[ErrorCode::Timeout, ErrorCode::RateLimit]), &[]);
-    for rate in [-0.1, 1.1, f64::NAN] {
-        check(c.configure_error_injection(rate, &[ErrorCode::Timeout]), &["error_injection_rate"]);
-    }
-    check(c.configure_error_injection(0.1, &[]), &["error_types"]);
-    check(c.configure_error_injection(0.1, &[ErrorCode::Cancelled]), &["error_types"]);
-    for name in ["timeout", "rate_limit", "network_error", "authentication_error", "quota_exceeded"] {
-        let code = *ErrorCode::ALL.iter().find(|c| c.as_str() == name).unwrap();
-        check(c.configure_error_injection(0.1, &[code]), &[]);
-    }
+fn everything_is_reset_to_how_it_started() {
+    let limit = bench_mock::RateLimit::requests(0.001, 1.0);
+    let profile = Profile { rate_limit: Some(limit), ..exact().with_time_scale(0.01) };
+    let server = ServerConfig::default().with_profile(Protocol::OpenAi, profile).start().unwrap();
+    assert_eq!(ask(&server, Protocol::OpenAi, "a").status, 200);
+    assert_eq!(ask(&server, Protocol::OpenAi, "b").status, 429);
+    send(&server, "PATCH", "/mock/config/openai", &json!({"output_tokens": 1}));
+    assert_eq!(send(&server, "POST", "/mock/reset", &json!({})).json(), json!({"reset": true}));
+    assert!(server.truth().is_empty());
+    assert_eq!(ask(&server, Protocol::OpenAi, "c").status, 200);
+    assert_eq!(server.truth()[0].tokens(), 5);
 }
 
 #[test]
-fn token_generation_is_checked() {
-    let c = Configurator::default();
-    check(c.configure_token_generation(1.0, 0.0), &[]);
-    check(c.configure_token_generation(0.5, 1.0), &[]);
-    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        check(c.configure_token_generation(rate, 0.1), &["token_generation_rate"]);
-    }
-    check(c.configure_token_generation(-1.0, -0.1), &["token_generation_rate", "token_variability"]);
-}
-
-#[test]
-fn memory_is_checked() {
-    let c = Configurator::default();
-    check(c.configure_memory_usage(0, 0.0), &[]);
-    check(c.configure_memory_usage(1_000_000, 0.5), &[]);
-    check(c.configure_memory_usage(1_000_000, -0.5), &["streaming_memory_multiplier"]);
-    check(c.configure_memory_usage(u64::MAX, 1.0), &["memory_usage_bytes"]);
-}
-
-#[test]
-fn a_refused_setting_changes_nothing_and_reset_restores_the_defaults() {
-    let c = Configurator::default();
-    assert_eq!(c.configuration(), MockConfiguration::default());
-    c.configure_latency(ms(30), 0.5).unwrap();
-    c.configure_latency(ms(70), 2.0).unwrap_err();
-    assert_eq!((c.configuration().simulated_latency, c.configuration().latency_variability), (ms(30), 0.5));
-    assert_eq!(c.handle().get().true_ttft_median(), ms(30));
-    c.configure_error_injection(0.5, &[ErrorCode::Timeout]).unwrap();
-    c.configure_token_generation(7.0, 0.0).unwrap();
-    c.configure_memory_usage(5, 1.0).unwrap();
-    c.reset_to_defaults();
-    assert_eq!(c.configuration(), MockConfiguration::default());
-    let profile = c.handle().get();
-    assert_eq!(profile.true_ttft_median(), ms(100));
-    assert_eq!(profile.gap_ms, Dist::log_normal(20.0, 0.1));
-    assert_eq!((profile.memory.bytes, profile.memory.streaming_factor), (1_000_000, 1.2));
-    assert!(profile.faults.is_empty());
-}
-
-#[test]
-fn all_settings_at_once_are_checked_at_once() {
-    let c = Configurator::default();
-    let bad = MockConfiguration {
-        latency_variability: -1.0,
-        error_injection_rate: 0.5,
-        token_generation_rate: 0.0,
-        concurrency_limit: Some(0),
-        ..MockConfiguration::default()
-    };
-    check(
-        c.configure(bad),
-        &["latency_variability", "token_generation_rate", "error_types", "concurrency_limit"],
-    );
-}
-
-/// Sent to first token in ms, gaps in ms, and error codes of `n` requests one after the other.
-fn observe(model: &MockModel, n: usize) -> (Vec<f64>, Vec<f64>, BTreeMap<ErrorCode, usize>) {
-    let clock = VirtualClock::new();
-    let (mut ttft, mut gaps, mut errors) = (Vec::new(), Vec::new(), BTreeMap::new());
-    clock.block_on(async {
-        for i in 0..n {
-            let sent = clock.now();
-            let ctx = context(&clock, &format!("r-{i}"));
-            let (events, end) = stream(model, &"hello".into(), &ctx).await;
-            let times = token_times(&events);
-            ttft.extend(times.first().map(|t| t.since(sent).unwrap().as_secs_f64() * 1e3));
-            gaps.extend(times.windows(2).map(|w| w[1].since(w[0]).unwrap().as_secs_f64() * 1e3));
-            if let Err(e) = end {
-                *errors.entry(e.code()).or_default() += 1;
-            }
-        }
-    });
-    (ttft, gaps, errors)
-}
-
-#[test]
-fn a_mock_has_the_set_latency_rate_and_error_share() {
-    let c = Configurator::new(Profile::default().with_output_tokens(4), Aspects::default()).unwrap();
-    c.configure_memory_usage(0, 1.0).unwrap();
-    let model = c.model();
-    let (ttft, gaps, errors) = observe(&model, 2_000);
-    assert!(kolmogorov(&ttft, |x| Dist::log_normal(100.0, 0.1).cdf(x)) < 1.95);
-    assert!(kolmogorov(&gaps, |x| Dist::log_normal(20.0, 0.1).cdf(x)) < 1.95);
-    assert!(errors.is_empty());
-
-    // Live, on the model already built.
-    c.configure_latency(ms(250), 0.4).unwrap();
-    c.configure_token_generation(200.0, 0.3).unwrap();
-    c.configure_error_injection(0.2, &[ErrorCode::RateLimit, ErrorCode::Internal]).unwrap();
-    let (ttft, gaps, errors) = observe(&model, 4_000);
-    assert!(kolmogorov(&ttft, |x| Dist::log_normal(250.0, 0.4).cdf(x)) < 1.95);
-    assert!(kolmogorov(&gaps, |x| Dist::log_normal(5.0, 0.3).cdf(x)) < 1.95);
-    for code in [ErrorCode::RateLimit, ErrorCode::Internal] {
-        // 10 % each; four standard deviations are 1.9 points.
-        let share = errors[&code] as f64 / 4_000.0;
-        assert!((share - 0.1).abs() < 0.019, "{code}: {share}");
-    }
-    assert_eq!(errors.len(), 2);
-}
-
-#[test]
-fn every_mock_of_one_configurator_inherits_its_settings() {
-    let c = Configurator::new(Profile::default().with_output_tokens(1), Aspects::default()).unwrap();
-    c.configure_memory_usage(0, 1.0).unwrap();
-    let (before, later) = (c.model(), {
-        c.configure_latency(ms(40), 0.0).unwrap();
-        c.model()
-    });
-    for model in [&before, &later] {
-        assert_eq!(observe(model, 3).0, [40.0; 3]);
-    }
-    c.configure_latency(ms(60), 0.0).unwrap();
-    for model in [&before, &later] {
-        assert_eq!(observe(model, 3).0, [60.0; 3]);
-    }
-    assert_eq!((before.calls(), later.calls()), (6, 6));
-}
-
-#[test]
-fn what_is_switched_off_has_no_effect() {
-    let off = Aspects { latency: false, errors: false, memory: false };
-    let c = Configurator::new(Profile::default(), off).unwrap();
-    c.configure_error_injection(1.0, &[ErrorCode::Timeout]).unwrap();
-    c.configure_memory_usage(1_000_000, 2.0).unwrap();
-    let model = c.model();
-    let (ttft, gaps, errors) = observe(&model, 10);
-    assert!(ttft.iter().chain(&gaps).all(|x| *x == 0.0) && errors.is_empty());
-    assert_eq!(c.handle().get().memory.bytes, 0);
-    assert_eq!(c.configuration().error_injection_rate, 1.0, "it is remembered");
-}
-
-#[test]
-fn memory_is_really_held_while_a_request_is_served() {
-    let c = Configurator::default();
-    c.configure_memory_usage(3_000_000, 1.5).unwrap();
-    let (model, clock) = (c.model(), VirtualClock::new());
-    clock.block_on(async {
-        let call = tokio::spawn({
-            let (model, ctx) = (model.clone(), context(&clock, "a"));
-            async move { stream(&model, &"hello".into(), &ctx).await.1 }
-        });
-        clock.sleep_until(common::at(10)).await;
-        assert_eq!(model.held_bytes(), 4_500_000);
-        call.await.unwrap().unwrap();
-        assert_eq!(model.held_bytes(), 0);
-    });
-}
-
-#[test]
-fn a_limit_of_one_makes_the_second_request_wait() {
-    let c = Configurator::new(common::exact(), Aspects::default()).unwrap();
-    let limited = MockConfiguration {
-        simulated_latency: ms(100),
-        latency_variability: 0.0,
-        token_generation_rate: 100.0,
-        token_variability: 0.0,
-        memory_usage_bytes: 0,
-        concurrency_limit: Some(1),
-        ..MockConfiguration::default()
-    };
-    c.configure(limited).unwrap();
-    let (model, clock) = (c.model(), VirtualClock::new());
-    let ends = clock.block_on(async {
-        let (a, b) = (context(&clock, "a"), context(&clock, "b"));
-        let request = "hello".into();
-        let both =
-            futures_util::future::join(stream(&model, &request, &a), stream(&model, &request, &b)).await;
-        [both.0.0, both.1.0].map(|events| *token_times(&events).last().unwrap())
-    });
-    assert_eq!(ends, [common::at(140), common::at(280)]);
+fn only_loopback_may_change_it() {
+    let config =
+        ServerConfig { bind: ([0, 0, 0, 0], 0).into(), allow_remote: true, ..ServerConfig::default() };
+    let server = config.clone().start().unwrap();
+    let address = (std::net::Ipv4Addr::LOCALHOST, server.addr().port()).into();
+    let request = b"GET /mock/config HTTP/1.1\r\nhost: mock\r\n\r\n";
+    assert_eq!(Client::connect(address).call(request).unwrap().status, 403);
+    let server = ServerConfig { allow_remote_admin: true, ..config }.start().unwrap();
+    let address = (std::net::Ipv4Addr::LOCALHOST, server.addr().port()).into();
+    assert_eq!(Client::connect(address).call(request).unwrap().status, 200);
 }
 
 #[test]

@@ -180,10 +180,8 @@ fn a_full_waiting_room_refuses_as_overloaded() {
 
 #[test]
 fn a_rate_limit_refuses_and_says_how_long_to_wait() {
-    let profile = Profile {
-        rate_limit: Some(RateLimit { requests_per_s: 2.0, burst: 2.0 }),
-        ..exact().with_output_tokens(1)
-    };
+    let profile =
+        Profile { rate_limit: Some(RateLimit::requests(2.0, 2.0)), ..exact().with_output_tokens(1) };
     let (clock, model) = (VirtualClock::new(), MockModel::new(profile).unwrap());
     clock.block_on(async {
         let mut waits = Vec::new();
@@ -584,9 +582,13 @@ fn the_registry_builds_it_by_name() {
     let table = json!({"preset": "very-fast", "responses": ["yes"]});
     let built = profile(&ModelConfig::new("mock", "mine").with_specific("profile", table)).unwrap();
     assert_eq!((built.true_ttft_median(), built.responses.len()), (ms(10), 1));
-    let failing = profile(&ModelConfig::new("mock", "m").with_specific("should_error", true)).unwrap();
+    let failing = profile(&ModelConfig::new("mock", "openai").with_specific("should_error", true)).unwrap();
     assert_eq!(failing.true_error_rate(), 1.0);
-    let wrong = ModelConfig::new("mock", "m").with_specific("sede", 1).with_specific("seed", "one");
+    assert_eq!(profile(&ModelConfig::new("mock", "default")).unwrap(), Profile::default());
+    let stranger = profile(&ModelConfig::new("mock", "nonexistent")).unwrap_err();
+    assert_eq!((stranger.errors.len(), stranger.errors[0].field.as_str()), (1, "model"));
+    assert!(stranger.to_string().contains("very-fast"), "{stranger}");
+    let wrong = ModelConfig::new("mock", "openai").with_specific("sede", 1).with_specific("seed", "one");
     let errors = profile(&wrong).unwrap_err();
     let fields: Vec<_> = errors.errors.iter().map(|e| e.field.as_str()).collect();
     assert_eq!(fields, ["provider_specific.sede", "provider_specific.seed"]);

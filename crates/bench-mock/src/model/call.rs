@@ -1,6 +1,6 @@
 //! One call of the in-process model, whole or streamed.
 
-use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, ops::Range, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use llms_core::{
@@ -12,6 +12,7 @@ use super::{MockModel, error};
 use crate::{
     ask::Ask,
     engine::{Admission, Decision, Ticket},
+    pace::Pace,
     plan::{Ending, Finish, Part, Plan, Step},
     profile::{FaultKind, Prepared, Profile},
     truth::{TruthOutcome, Write},
@@ -23,6 +24,7 @@ struct Call<'a> {
     op: String,
     ticket: Ticket,
     plan: Box<Plan>,
+    pace: Pace,
     start: Timestamp,
     key: u64,
     bytes: u64,
@@ -40,7 +42,7 @@ async fn begin<'a>(
     let ask = Ask::of_request(&model.info.model, request, stream);
     let arrival = ctx.now();
     ctx.emit(|| CallEvent::Sent { at: arrival });
-    let Admission { decision, profile, key, mut ticket } =
+    let Admission { decision, profile, key, mut ticket, .. } =
         model.engine.admit(&ask, ctx.request_id.as_deref(), 0, arrival, &ctx.clock);
     match decision {
         Decision::Refuse(refusal) => {
@@ -57,7 +59,8 @@ async fn begin<'a>(
         Decision::Serve(plan, entry) => {
             let (permit, start) = entry.wait().await;
             ticket.begin(permit, start, &profile.profile, &ask, plan.steps.len());
-            let call = Call { ctx, op, ticket, plan, start, key, bytes: 0, reads: 0 };
+            let pace = model.engine.pace(&profile.profile, &plan);
+            let call = Call { ctx, op, ticket, plan, pace, start, key, bytes: 0, reads: 0 };
             Ok((call, profile))
         }
     }
@@ -69,8 +72,26 @@ fn head(ctx: &CallContext, status: u16, headers: &HeaderMap) {
 }
 
 impl Call<'_> {
-    fn due(&self, offset_ns: u64) -> Timestamp {
-        self.start + Duration::from_nanos(offset_ns)
+    /// When what is planned at this offset comes; asked in order, each at its time.
+    fn due(&mut self, offset_ns: u64) -> Timestamp {
+        self.start + Duration::from_nanos(self.pace.real(offset_ns))
+    }
+
+    /// Waits for what is planned at this offset; when it was due.
+    async fn reach(&mut self, offset_ns: u64) -> Timestamp {
+        let due = self.due(offset_ns);
+        self.until(due).await;
+        due
+    }
+
+    /// Waits for the end, chunk by chunk where others set the pace.
+    async fn reach_end(&mut self) -> Timestamp {
+        if !self.pace.is_free() {
+            for i in 0..self.plan.steps.len() {
+                self.reach(self.plan.steps[i].at).await;
+            }
+        }
+        self.reach(self.plan.end_at).await
     }
 
     async fn until(&self, due: Timestamp) {
@@ -92,10 +113,35 @@ impl Call<'_> {
         stamp
     }
 
+    /// The chunks of one write arrive.
+    fn deliver_steps(&mut self, due: Timestamp, steps: Range<usize>) -> Stamp {
+        let steps = &self.plan.steps[steps];
+        let (tokens, bytes) =
+            (steps.iter().map(|s| s.tokens).sum(), steps.iter().map(|s| s.to - s.from).sum());
+        self.deliver(due, tokens, bytes)
+    }
+
+    /// Hands them to the sink.
+    fn say(
+        &self,
+        sink: &mut dyn EventSink,
+        start: Option<StreamEvent<'_>>,
+        steps: Range<usize>,
+        stamp: Stamp,
+    ) {
+        if let Some(start) = start {
+            sink.event(start, stamp);
+        }
+        for step in &self.plan.steps[steps] {
+            sink.event(event(&self.plan, step), stamp);
+        }
+    }
+
     fn end(self, outcome: TruthOutcome) {
         let (at, bytes, reads) = (self.ctx.now(), self.bytes, self.reads);
         self.ctx.emit(|| CallEvent::End { at, bytes, reads });
-        let free_at = self.due(self.plan.end_at);
+        let mut pace = self.pace;
+        let free_at = self.start + Duration::from_nanos(pace.real(self.plan.end_at));
         self.ticket.end(outcome, free_at);
     }
 
@@ -119,8 +165,7 @@ pub(super) async fn whole(
     ctx: &CallContext,
 ) -> Result<ChatResponse> {
     let (mut call, prepared) = begin(model, op, request, ctx, false).await?;
-    let due = call.due(call.plan.end_at);
-    call.until(due).await;
+    let due = call.reach_end().await;
     if let Ending::Broken(kind) = call.plan.ending {
         return Err(call.fail(kind));
     }
@@ -145,6 +190,7 @@ pub(super) async fn whole(
         usage: usage(plan, &prepared.profile),
         model: Some(model.info.model.clone()),
         id: Some(id(call.key)),
+        replayed: false,
     };
     call.end(TruthOutcome::Complete);
     Ok(response)
@@ -160,11 +206,10 @@ pub(super) async fn streamed(
 ) -> Result<Outcome> {
     let (mut call, prepared) = begin(model, op, request, ctx, true).await?;
     if let Ending::Broken(kind @ (FaultKind::Timeout | FaultKind::Network)) = call.plan.ending {
-        call.until(call.due(call.plan.end_at)).await;
+        call.reach(call.plan.end_at).await;
         return Err(call.fail(kind));
     }
-    let due = call.due(call.plan.head_at);
-    call.until(due).await;
+    let due = call.reach(call.plan.head_at).await;
     head(ctx, 200, &HeaderMap::new());
     call.ticket.status(200);
     poll_fn(|cx| sink.poll_ready(cx)).await;
@@ -183,29 +228,36 @@ pub(super) async fn streamed(
     {
         sink.event(start, stamp);
     }
+    let together = prepared.profile.wire.chunks_per_write.max(1) as usize;
+    let mut said = 0;
     for i in 0..call.plan.steps.len() {
-        let step = call.plan.steps[i];
-        let due = call.due(step.at);
-        call.until(due).await;
-        poll_fn(|cx| sink.poll_ready(cx)).await;
-        let stamp = call.deliver(due, step.tokens, step.to - step.from);
-        if let Some(start) = start.take() {
-            sink.event(start, stamp);
+        let due = call.reach(call.plan.steps[i].at).await;
+        if i + 1 - said < together {
+            continue;
         }
-        sink.event(event(&call.plan, &step), stamp);
+        poll_fn(|cx| sink.poll_ready(cx)).await;
+        let stamp = call.deliver_steps(due, said..i + 1);
+        call.say(sink, start.take(), said..i + 1, stamp);
+        said = i + 1;
     }
-    let due = call.due(call.plan.end_at);
-    call.until(due).await;
+    let due = call.reach(call.plan.end_at).await;
     poll_fn(|cx| sink.poll_ready(cx)).await;
+    let rest = said..call.plan.steps.len();
     if let Ending::Broken(kind) = call.plan.ending {
+        if !rest.is_empty() && !matches!(kind, FaultKind::Reset | FaultKind::Close) {
+            let stamp = call.deliver_steps(due, rest.clone());
+            call.say(sink, start.take(), rest, stamp);
+        }
         return Err(call.fail(kind));
     }
-    let stamp = call.deliver(due, 0, 0);
+    let stamp = call.deliver_steps(due, rest.clone());
+    call.say(sink, start.take(), rest, stamp);
     let outcome = Outcome {
         finish_reason: Some(finish(&call.plan)),
         usage: usage(&call.plan, &prepared.profile),
         model: Some(answer_model.to_owned()),
         id: Some(answer_id.clone()),
+        replayed: false,
     };
     sink.event(StreamEvent::Finish(finish(&call.plan)), stamp);
     if let Some(usage) = outcome.usage {
@@ -238,9 +290,10 @@ fn id(key: u64) -> String {
 
 fn finish(plan: &Plan) -> FinishReason {
     match plan.finish {
-        Finish::Stop => FinishReason::Stop,
+        Finish::Stop | Finish::StopSequence => FinishReason::Stop,
         Finish::Length => FinishReason::Length,
         Finish::Tools => FinishReason::ToolCalls,
+        Finish::Refused => FinishReason::ContentFilter,
     }
 }
 
@@ -249,7 +302,7 @@ fn usage(plan: &Plan, profile: &Profile) -> Option<Usage> {
         input_tokens: Some(plan.input_tokens.into()),
         output_tokens: Some(plan.output_tokens.into()),
         cache_read_tokens: (plan.cached_tokens > 0).then(|| plan.cached_tokens.into()),
-        cache_write_tokens: None,
+        cache_write_tokens: (plan.cache_write_tokens > 0).then(|| plan.cache_write_tokens.into()),
         reasoning_tokens: (plan.reasoning_tokens > 0).then(|| plan.reasoning_tokens.into()),
         total_tokens: Some(u64::from(plan.input_tokens) + u64::from(plan.output_tokens)),
         ..Usage::default()

@@ -14,8 +14,8 @@ use super::MockModel;
 use crate::{FaultKind, FaultRule, Preset, Profile, truth::TruthLog};
 
 /// Builds in-process mocks: `mock:openai`, `mock:very-fast`, … name a [`Preset`], without its faults and memory
-/// simulation; any other model name is the contract's default profile under that name. Works without key, address
-/// or network.
+/// simulation; `mock:default` is the contract's default profile. Any other name needs a `profile` and is its name
+/// then; without one it is refused. Works without key, address or network.
 ///
 /// Provider-specific settings: `profile` (a table as [`Profile::from_value`] reads it, or the name of a preset,
 /// with faults and all), `seed`, `time_scale`, `responses` (answers in turn), `should_error` (every call fails
@@ -40,13 +40,15 @@ impl MockFactory {
         let mut profile = match config.provider_specific.get("profile") {
             Some(Value::String(name)) => name.parse().map(Preset::profile),
             Some(table) => Profile::from_value(table.clone()),
-            None => Ok(config
-                .model
-                .parse()
-                .map_or_else(|_| Profile::named(&config.model), |preset: Preset| preset.profile().quiet())),
+            None if config.model == "default" => Ok(Profile::default()),
+            None => named(&config.model),
         }
         .unwrap_or_else(|e| {
-            errors.nest("provider_specific", Err(e));
+            if config.provider_specific.contains_key("profile") {
+                errors.nest("provider_specific", Err(e));
+            } else {
+                errors.errors.extend(e.errors);
+            }
             Profile::default()
         });
         for (key, value) in &config.provider_specific {
@@ -73,6 +75,18 @@ impl MockFactory {
         errors.nest("provider_specific.profile", profile.validate());
         errors.into_result().map(|()| profile)
     }
+}
+
+/// The preset of this name, quiet.
+fn named(model: &str) -> Result<Profile, ConfigErrors> {
+    let preset: Result<Preset, _> = model.parse();
+    preset.map(|preset| preset.profile().quiet()).map_err(|_| {
+        let names: Vec<_> = Preset::ALL.iter().map(|p| p.as_str()).collect();
+        let mut errors = ConfigErrors::default();
+        let expected = format!("expected default or a preset ({}), or a setting `profile`", names.join(", "));
+        errors.push("model", expected, format!("`{model}`"));
+        errors
+    })
 }
 
 #[async_trait]

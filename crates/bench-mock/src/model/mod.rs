@@ -151,9 +151,9 @@ impl MockModel {
         self.engine.held_bytes()
     }
 
-    /// Counts requests from 1 again and empties the truth log.
+    /// As if no request had come yet: counts from 1, rate limits and cache of prefixes as at first, truth log empty.
     pub fn reset(&self) {
-        self.engine.reset_calls();
+        self.engine.reset();
         self.engine.log().take();
     }
 }

@@ -175,6 +175,12 @@ pub struct FaultRule {
     /// With `every`: so many in a row, the n-th being the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
+    /// With `every`: counting begins so many requests earlier; `every = 2, offset = 1` strikes the first, third, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Only these requests, by number from 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<u64>,
     /// Only from this request on, by number from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_call: Option<u64>,
@@ -187,6 +193,12 @@ pub struct FaultRule {
     /// Only before so many seconds after the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_s: Option<f64>,
+    /// With `for_s`: an outage every so many seconds, the first at `after_s` (0 when absent).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_s: Option<f64>,
+    /// With `every_s`: how long each outage lasts, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<f64>,
     /// Seconds that a refusal asks to wait; `rate_limit` says 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<f64>,
@@ -196,6 +208,10 @@ pub struct FaultRule {
     /// Length of a stall (2 s when absent) or of the wait for a timeout (10 s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms: Option<f64>,
+    /// With `stream_error`: what the error object says (`rate_limit`, `overloaded`, `timeout`, `server`,
+    /// `bad_request`); the vendor's usual when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<FaultKind>,
 }
 
 fn whole() -> f64 {
@@ -210,13 +226,18 @@ impl FaultRule {
             share: 1.0,
             every: None,
             burst: None,
+            offset: None,
+            calls: Vec::new(),
             from_call: None,
             until_call: None,
             after_s: None,
             until_s: None,
+            every_s: None,
+            for_s: None,
             retry_after_s: None,
             after_tokens: None,
             pause_ms: None,
+            says: None,
         }
     }
 
@@ -236,6 +257,21 @@ impl FaultRule {
     /// Strikes every n-th request.
     pub fn every(kind: FaultKind, n: u64) -> Self {
         Self { every: Some(n), ..Self::always(kind) }
+    }
+
+    /// Strikes exactly these requests, by number from 1.
+    pub fn calls(kind: FaultKind, numbers: impl Into<Vec<u64>>) -> Self {
+        Self { calls: numbers.into(), ..Self::always(kind) }
+    }
+
+    /// Strikes every request from so many seconds after the first on: a server that fails after a time.
+    pub fn from_seconds(kind: FaultKind, seconds: f64) -> Self {
+        Self::always(kind).after_seconds(seconds)
+    }
+
+    /// Strikes every request for `for_s` seconds out of each `every_s`: outages that come and go.
+    pub fn outages(kind: FaultKind, every_s: f64, for_s: f64) -> Self {
+        Self { every_s: Some(every_s), for_s: Some(for_s), ..Self::always(kind) }
     }
 
     /// The same rule, in mid-stream after so many tokens.
@@ -264,11 +300,25 @@ impl FaultRule {
 
     /// Whether everything but the share holds for request `number` (from 1), `elapsed` seconds after the first.
     pub(crate) fn applies(&self, number: u64, elapsed: f64) -> bool {
-        self.every.is_none_or(|n| (number - 1) % n >= n - self.burst.unwrap_or(1).min(n))
+        let counted = (number - 1).wrapping_add(self.offset.unwrap_or(0));
+        let since = elapsed - self.after_s.unwrap_or(0.0);
+        self.every.is_none_or(|n| counted % n >= n - self.burst.unwrap_or(1).min(n))
+            && (self.calls.is_empty() || self.calls.contains(&number))
             && self.from_call.is_none_or(|n| number >= n)
             && self.until_call.is_none_or(|n| number < n)
             && self.after_s.is_none_or(|s| elapsed >= s)
             && self.until_s.is_none_or(|s| elapsed < s)
+            && self.every_s.is_none_or(|s| since >= 0.0 && since % s < self.for_s.unwrap_or(s))
+    }
+
+    /// Whether its share is the only condition.
+    pub(crate) fn is_by_share_alone(&self) -> bool {
+        let times = [self.after_s, self.until_s, self.every_s];
+        self.every.is_none()
+            && self.calls.is_empty()
+            && self.from_call.is_none()
+            && self.until_call.is_none()
+            && times.iter().all(Option::is_none)
     }
 
     /// The rule that strikes, if any: `draw` in [0, 1) is spent on the shares in order.
@@ -297,9 +347,19 @@ impl FaultRule {
             let fits = n > 0 && self.every.is_some_and(|every| n <= every);
             check(fits, "burst", "expected a number from 1 to `every`", n.to_string());
         }
+        if let Some(s) = self.every_s {
+            check(s > 0.0 && s.is_finite(), "every_s", "expected a number above 0", s.to_string());
+        }
+        let paired = self.every_s.is_some() == self.for_s.is_some();
+        check(paired, "for_s", "expected both `every_s` and `for_s`, or neither", "one of them".to_owned());
+        let counts = self.offset.is_none() || self.every.is_some();
+        check(counts, "offset", "expected `every` beside it", "none".to_owned());
+        let numbered = self.calls.iter().all(|n| *n > 0) && self.calls.len() <= 1024;
+        check(numbered, "calls", "expected at most 1024 numbers from 1", format!("{:?}", self.calls));
         for (field, value) in [
             ("after_s", self.after_s),
             ("until_s", self.until_s),
+            ("for_s", self.for_s),
             ("retry_after_s", self.retry_after_s),
             ("pause_ms", self.pause_ms),
         ] {
@@ -331,7 +391,13 @@ mod tests {
         assert_eq!(hits(FaultRule::every(FaultKind::Server, 5)), [5, 10]);
         assert_eq!(hits(FaultRule { every: Some(6), burst: Some(2), ..always.clone() }), [5, 6, 11, 12]);
         assert_eq!(hits(FaultRule { from_call: Some(3), until_call: Some(6), ..always.clone() }), [3, 4, 5]);
-        assert_eq!(hits(FaultRule { after_s: Some(10.0), until_s: Some(12.0), ..always }), [10, 11]);
+        assert_eq!(hits(FaultRule { after_s: Some(10.0), until_s: Some(12.0), ..always.clone() }), [10, 11]);
+        assert_eq!(hits(FaultRule { every: Some(4), offset: Some(3), ..always.clone() }), [1, 5, 9]);
+        assert_eq!(hits(FaultRule::calls(FaultKind::Server, [2, 7])), [2, 7]);
+        assert_eq!(hits(FaultRule::outages(FaultKind::Server, 5.0, 2.0)), [1, 5, 6, 10, 11]);
+        let later = FaultRule::outages(FaultKind::Server, 5.0, 1.0).after_seconds(4.0);
+        assert_eq!(hits(later), [4, 9]);
+        assert_eq!(hits(FaultRule::from_seconds(FaultKind::Server, 11.0)), [11, 12]);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 mod fault;
 mod known;
+mod load;
 mod preset;
 mod validate;
+mod wire;
 
 use std::time::Duration;
 
@@ -17,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::dist::{Dist, Sampler};
 
 pub use fault::{FaultKind, FaultRule};
+pub use load::{Batching, Capacity, Memory, PrefixCache, RateLimit};
 pub use preset::Preset;
 pub(crate) use validate::{MAX_BALLAST, MAX_OUTPUT_TOKENS};
+pub use wire::{Drip, Split, Wire};
 
 /// How a simulated provider behaves.
 ///
@@ -74,9 +78,17 @@ pub struct Profile {
     pub usage: bool,
     /// Share (0–1) of the prompt that is read from a cache: needs no prefill and is reported as such.
     pub cached_share: f64,
+    /// A cache of prompt prefixes: what is found there needs no prefill and is reported as cached. The larger of
+    /// this and `cached_share` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_cache: Option<PrefixCache>,
     /// Service slots.
     pub capacity: Capacity,
-    /// Token bucket; requests beyond it are refused as rate-limited.
+    /// How much slower each request is the more are served at once; not at all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching: Option<Batching>,
+    /// Token buckets; requests beyond them are refused as rate-limited. When absent nothing is refused, and the
+    /// vendor's headers tell of its usual limits with next to nothing used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
     /// From arrival to a refusal; refusals take no service slot.
@@ -86,6 +98,9 @@ pub struct Profile {
     pub faults: Vec<FaultRule>,
     /// Memory really allocated and written to while a request is served.
     pub memory: Memory,
+    /// How the bytes of an answer go to the socket.
+    #[serde(skip_serializing_if = "Wire::is_plain")]
+    pub wire: Wire,
     /// What answers would cost; always labelled simulated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<SimulatedPrices>,
@@ -140,43 +155,6 @@ impl Default for ToolAnswers {
     }
 }
 
-/// Service slots, first come first served, shared by all requests that meet the profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Capacity {
-    /// Requests served at once; `None`: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slots: Option<u32>,
-    /// Requests that may wait; more are refused as overloaded. 0 refuses whenever no slot is free.
-    pub queue: u32,
-}
-
-impl Default for Capacity {
-    fn default() -> Self {
-        Self { slots: None, queue: 10_000 }
-    }
-}
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateLimit {
-    /// Requests per second that it refills by, above 0.
-    pub requests_per_s: f64,
-    /// Requests it holds when full, at least 1.
-    pub burst: f64,
-}
-
-/// Memory really allocated and written to while a request is served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Memory {
-    /// Bytes a request, at most 1 GiB.
-    pub bytes: u64,
-    /// Factor on them while streaming, ≥ 0.
-    pub streaming_factor: f64,
-}
-
 /// A price model of a simulated provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,11 +191,14 @@ impl Default for Profile {
             end_gap: true,
             usage: true,
             cached_share: 0.0,
+            prefix_cache: None,
             capacity: Capacity::default(),
+            batching: None,
             rate_limit: None,
             refusal_ms: 5.0,
             faults: Vec::new(),
             memory: Memory::default(),
+            wire: Wire::default(),
             prices: None,
             health: HealthState::Healthy,
         }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use llms_core::config::ConfigErrors;
 use rust_decimal::Decimal;
 
-use super::{FaultKind, FaultRule, Memory, Profile, SimulatedPrices};
+use super::{FaultKind, FaultRule, Memory, PrefixCache, Profile, SimulatedPrices};
 use crate::dist::Dist;
 
 /// A ready-made profile. Numbers of the contract: latency is the time to the first token; `Bedrock` and `Ollama`
@@ -63,16 +63,19 @@ impl Preset {
             Self::OpenAi => Profile {
                 faults: FaultRule::split(0.02, &[FaultKind::RateLimit, FaultKind::Timeout]),
                 memory: Memory { bytes: 2_000_000, streaming_factor: 1.5 },
+                prefix_cache: Some(PrefixCache::openai()),
                 prices: Some(prices("openai small model", 15, 60)),
                 ..shape(200, 0.3, 40.0, 0.2)
             },
             Self::Anthropic => Profile {
                 faults: FaultRule::split(0.01, &[FaultKind::Quota, FaultKind::Auth]),
                 memory: Memory { bytes: 1_500_000, streaming_factor: 2.0 },
+                prefix_cache: Some(PrefixCache::marked()),
                 prices: Some(prices("anthropic small model", 100, 500)),
                 ..shape(150, 0.25, 35.0, 0.15)
             },
             Self::Bedrock => Profile {
+                prefix_cache: Some(PrefixCache::marked()),
                 prices: Some(prices("bedrock small model", 25, 125)),
                 ..shape(300, 0.25, 30.0, 0.2)
             },

@@ -67,19 +67,15 @@ impl Profile {
             e.check(slots > 0, "capacity.slots", "expected a number ≥ 1", slots);
         }
         if let Some(limit) = &self.rate_limit {
-            e.check(
-                limit.requests_per_s > 0.0 && limit.requests_per_s.is_finite(),
-                "rate_limit.requests_per_s",
-                "expected a number above 0",
-                limit.requests_per_s,
-            );
-            e.check(
-                limit.burst >= 1.0 && limit.burst.is_finite(),
-                "rate_limit.burst",
-                "expected a number ≥ 1",
-                limit.burst,
-            );
+            limit.validate(&mut e);
         }
+        if let Some(batching) = &self.batching {
+            batching.validate(self.capacity.slots, &mut e);
+        }
+        if let Some(cache) = &self.prefix_cache {
+            cache.validate(&mut e);
+        }
+        self.wire.validate(&mut e);
         let ballast = self.memory.bytes as f64 * self.memory.streaming_factor.max(1.0);
         e.check(
             ballast <= MAX_BALLAST as f64,
@@ -102,7 +98,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Dist, FaultKind, FaultRule, Preset};
+    use crate::{Batching, Dist, Drip, FaultKind, FaultRule, PrefixCache, Preset, RateLimit, Split, Wire};
 
     #[test]
     fn all_wrong_fields_are_named_at_once() {
@@ -116,6 +112,35 @@ mod tests {
         let errors = profile.validate().unwrap_err();
         let fields: Vec<_> = errors.errors.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(fields, ["time_scale", "ttft_ms.median", "head_share", "faults.0.share", "faults"]);
+    }
+
+    #[test]
+    fn settings_of_load_and_wire_are_checked() {
+        let profile = Profile {
+            batching: Some(Batching { slope: -1.0, ..Batching::default() }),
+            prefix_cache: Some(PrefixCache { step_tokens: 1, capacity_tokens: 0, ..PrefixCache::openai() }),
+            rate_limit: Some(RateLimit { tokens_per_min: Some(0.0), ..RateLimit::requests(1.0, 0.5) }),
+            wire: Wire {
+                chunks_per_write: 0,
+                split: Some(Split::At { offsets: vec![4, 2], pause_ms: 0 }),
+                slow_head: Some(Drip { bytes: 0, pause_ms: 1 }),
+            },
+            ..Profile::default()
+        };
+        let errors = profile.validate().unwrap_err();
+        let fields: Vec<_> = errors.errors.iter().map(|e| e.field.as_str()).collect();
+        let expected = [
+            "rate_limit.tokens_per_min",
+            "rate_limit.burst",
+            "batching.slope",
+            "batching.batch",
+            "prefix_cache.step_tokens",
+            "prefix_cache.capacity_tokens",
+            "wire.chunks_per_write",
+            "wire.split.offsets",
+            "wire.slow_head.bytes",
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[test]

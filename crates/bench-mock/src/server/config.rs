@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 use llms_core::config::ConfigErrors;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::settings::{AwsCredentials, Limits, Tls, WhenFull};
 use crate::{
     engine::{Engine, ProfileHandle},
     profile::{Preset, Profile},
@@ -88,14 +89,31 @@ pub struct ServerConfig {
     pub models: BTreeMap<String, Profile>,
     /// Refuse models that are not in `models`, as not found.
     pub only_listed_models: bool,
-    /// The one key that is accepted; any or none when `None`. Bedrock's signatures are not checked.
+    /// What answers each protocol, live: this handle instead of `profiles`. Several servers, models and a
+    /// [`Configurator`](crate::Configurator) may share one.
+    pub handles: BTreeMap<Protocol, ProfileHandle>,
+    /// The one key that is accepted; any or none when `None`, but never one that begins with `bad-`. On Bedrock it is
+    /// the bearer key.
     pub api_key: Option<SecretString>,
+    /// The one pair whose signatures Bedrock accepts; when `None` signatures only have to look like some.
+    pub aws_credentials: Option<AwsCredentials>,
+    /// HTTPS, with HTTP/2 for those who ask for it; plain HTTP when `None` (with HTTP/2 by prior knowledge).
+    pub tls: Option<Tls>,
+    /// Leave to change profiles by HTTP (`/mock/config`) when listening on another address than loopback.
+    pub allow_remote_admin: bool,
     /// Truth records kept in memory, the latest; 0 keeps none.
     pub truth_capacity: usize,
     /// Where each truth record is written as a line of JSON.
     pub truth_file: Option<PathBuf>,
-    /// Connections at a time; more are closed at once.
+    /// Connections at a time.
     pub max_connections: usize,
+    /// What becomes of more.
+    pub when_full: WhenFull,
+    /// Requests that a connection of HTTP/1.1 may carry before it is closed; 1 closes it after each. No limit when
+    /// `None`.
+    pub requests_per_connection: Option<u32>,
+    /// What is read at most, and for how long.
+    pub limits: Limits,
     /// Threads that serve; one keeps up with tens of thousands of chunks a second.
     pub threads: usize,
 }
@@ -108,10 +126,17 @@ impl Default for ServerConfig {
             profiles: BTreeMap::new(),
             models: BTreeMap::new(),
             only_listed_models: false,
+            handles: BTreeMap::new(),
             api_key: None,
+            aws_credentials: None,
+            tls: None,
+            allow_remote_admin: false,
             truth_capacity: TruthLog::CAPACITY,
             truth_file: None,
             max_connections: 16_384,
+            when_full: WhenFull::default(),
+            requests_per_connection: None,
+            limits: Limits::default(),
             threads: 1,
         }
     }
@@ -120,6 +145,9 @@ impl Default for ServerConfig {
 impl ServerConfig {
     /// What answers `protocol` as things stand.
     pub fn profile(&self, protocol: Protocol) -> Profile {
+        if let Some(handle) = self.handles.get(&protocol) {
+            return handle.get();
+        }
         self.profiles.get(&protocol).cloned().unwrap_or_else(|| protocol.preset().profile().quiet())
     }
 
@@ -129,13 +157,19 @@ impl ServerConfig {
         self
     }
 
+    /// Sets what answers a protocol, live: what the handle is set to later counts for requests that arrive then.
+    pub fn with_handle(mut self, protocol: Protocol, handle: &ProfileHandle) -> Self {
+        self.handles.insert(protocol, handle.clone());
+        self
+    }
+
     /// Sets what answers a model's name.
     pub fn with_model(mut self, name: impl Into<String>, profile: Profile) -> Self {
         self.models.insert(name.into(), profile);
         self
     }
 
-    /// Changes what answers each protocol: seed, scale, length for all at once.
+    /// Changes what answers each protocol: seed, scale, length for all at once. Protocols with a handle keep theirs.
     pub fn map_profiles(mut self, change: impl Fn(Profile) -> Profile) -> Self {
         for protocol in Protocol::ALL {
             let changed = change(self.profile(protocol));
@@ -198,12 +232,24 @@ impl ServerConfig {
         );
         errors.check(self.threads > 0, "threads", "expected a number ≥ 1", self.threads);
         errors.check(self.max_connections > 0, "max_connections", "expected a number ≥ 1", "0");
+        let some = self.requests_per_connection != Some(0);
+        errors.check(some, "requests_per_connection", "expected a number ≥ 1", "0");
+        self.limits.validate(&mut errors);
+        if let Some(pair) = &self.aws_credentials {
+            let named = !pair.access_key_id.is_empty() && !pair.secret_access_key.expose_secret().is_empty();
+            errors.check(
+                named,
+                "aws_credentials",
+                "expected an access key id and its secret",
+                "an empty one",
+            );
+        }
         errors.into_result()
     }
 }
 
 /// The fields of `table` over those of `base`, unless it names a preset to begin from.
-fn over(base: &Profile, table: Value) -> Value {
+pub(super) fn over(base: &Profile, table: Value) -> Value {
     let Value::Object(fields) = table else { return table };
     if fields.contains_key("preset") {
         return fields.into();
@@ -237,6 +283,8 @@ pub(super) struct Engines {
     protocols: BTreeMap<Protocol, Arc<Engine>>,
     models: BTreeMap<String, Arc<Engine>>,
     only_listed: bool,
+    /// The profiles at the start, in the order of [`Engines::handles`].
+    first: Vec<Profile>,
 }
 
 impl Engines {
@@ -245,7 +293,11 @@ impl Engines {
             |profile| ProfileHandle::new(profile).map(|handle| Arc::new(Engine::new(handle, log.clone())));
         let mut protocols = BTreeMap::new();
         for protocol in Protocol::ALL {
-            protocols.insert(protocol, engine(config.profile(protocol))?);
+            let made = match config.handles.get(&protocol) {
+                Some(handle) => Arc::new(Engine::new(handle.clone(), log.clone())),
+                None => engine(config.profile(protocol))?,
+            };
+            protocols.insert(protocol, made);
         }
         let mut models = BTreeMap::new();
         if !config.only_listed_models {
@@ -259,7 +311,10 @@ impl Engines {
         for (name, profile) in &config.models {
             models.insert(name.clone(), engine(profile.clone())?);
         }
-        Ok(Self { protocols, models, only_listed: config.only_listed_models })
+        let mut engines =
+            Self { protocols, models, only_listed: config.only_listed_models, first: Vec::new() };
+        engines.first = engines.handles().into_iter().map(|(_, handle)| handle.get()).collect();
+        Ok(engines)
     }
 
     /// What answers a model; `None`: there is no such model.
@@ -273,9 +328,34 @@ impl Engines {
         listed.or_else(|| (!self.only_listed).then(|| &self.protocols[&protocol]))
     }
 
+    /// What answers a protocol unless a model's name says otherwise.
+    pub(super) fn of(&self, protocol: Protocol) -> &Arc<Engine> {
+        &self.protocols[&protocol]
+    }
+
+    /// Whether a profile of its own answers this model.
+    pub(super) fn is_listed(&self, model: &str) -> bool {
+        let bare = model.strip_suffix(":latest").unwrap_or(model);
+        self.models.contains_key(model) || self.models.contains_key(bare)
+    }
+
     /// Names for listings: those configured and built in.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.models.keys().map(String::as_str)
+    }
+
+    /// The handle of a protocol or a model.
+    pub(super) fn handle(&self, name: &str) -> Option<&ProfileHandle> {
+        let protocol = name.parse().ok().and_then(|p: Protocol| self.protocols.get(&p));
+        protocol.or_else(|| self.models.get(name)).map(|engine| engine.handle())
+    }
+
+    /// As at the start: profiles, counters, limits and caches.
+    pub(super) fn reset(&self) {
+        for ((_, handle), first) in self.handles().into_iter().zip(&self.first) {
+            handle.set(first.clone()).expect("invariant: it was valid at the start");
+        }
+        self.protocols.values().chain(self.models.values()).for_each(|engine| engine.reset());
     }
 
     pub(super) fn handles(&self) -> Vec<(String, ProfileHandle)> {

@@ -95,9 +95,8 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
         }),
         Protocol::OpenAi | Protocol::Anthropic => match route {
             Route::Models(None) => Ok(models(shared, protocol)),
-            Route::Models(Some(name)) => {
-                Ok(denied(shared, protocol, name, id).unwrap_or_else(|| Reply::json(200, &model(protocol, name))))
-            }
+            Route::Models(Some(name)) => Ok(denied(shared, protocol, name, id)
+                .unwrap_or_else(|| Reply::json(200, &model(protocol, name)))),
             Route::Response(response) => Ok(no_response(response)),
             _ => body().map(|body| {
                 let no = body["model"].as_str().and_then(|name| denied(shared, protocol, name, id));

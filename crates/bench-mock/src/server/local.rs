@@ -25,13 +25,14 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Resul
             ollama(&json!({"models": all.iter().map(|name| tag(name)).collect::<Vec<_>>()}))
         }
         Route::OllamaPs => {
-            let loaded = shared.recall.loaded(shared.wall(request.arrival)).into_iter().map(|(name, until)| {
-                let until = until.format(&Rfc3339).unwrap_or_default();
-                json!({
-                    "name": name, "model": name, "size": 0, "digest": digest(&name), "details": details(),
-                    "expires_at": until, "size_vram": 0
-                })
-            });
+            let loaded =
+                shared.recall.loaded(shared.wall(request.arrival)).into_iter().map(|(name, until)| {
+                    let until = until.format(&Rfc3339).unwrap_or_default();
+                    json!({
+                        "name": name, "model": name, "size": 0, "digest": digest(&name), "details": details(),
+                        "expires_at": until, "size_vram": 0
+                    })
+                });
             ollama(&json!({"models": loaded.collect::<Vec<_>>()}))
         }
         Route::OllamaVersion => ollama(&json!({"version": "0.9.3"})),
@@ -94,7 +95,8 @@ fn pull(shared: &Shared, request: &Request) -> Result<Reply, Reply> {
             }));
         }
         lines.extend(
-            ["verifying sha256 digest", "writing manifest", "success"].map(|status| json!({"status": status})),
+            ["verifying sha256 digest", "writing manifest", "success"]
+                .map(|status| json!({"status": status})),
         );
     } else if body["stream"] == false {
         let reply = Reply::json(500, &missing);

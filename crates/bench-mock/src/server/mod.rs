@@ -15,17 +15,35 @@
 //! | Anthropic | `/v1/messages`, `/v1/messages/count_tokens`, `/v1/models[/{id}]` with its version header |
 //! | Bedrock | `/model/{id}/converse`, `/model/{id}/converse-stream` |
 //! | Ollama | `/api/chat`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version` |
-//! | ours | `/mock/truth` (the log in memory, JSON lines), `/mock/profiles` |
+//! | ours | `/mock/truth` (the log in memory, JSON lines), `/mock/profiles`, `/mock/config[/{name}]`, `/mock/reset` |
+//!
+//! HTTP/1.1, HTTP/2 by prior knowledge on the same port, and HTTPS on request ([`ServerConfig::tls`]). While it runs,
+//! profiles are changed by their [handles](Server::handle), or over HTTP: `GET`, `PUT` and `PATCH` of `/mock/config`
+//! (all, by name) and `/mock/config/{protocol or model}`, with the fields of a [`Profile`](crate::Profile) as JSON;
+//! `POST /mock/reset` makes everything as it was at the start.
 
+mod admin;
+mod auth;
 mod config;
 mod conn;
 mod dialect;
+mod exchange;
+mod http2;
+mod intake;
+mod keys;
+mod link;
 mod listing;
+mod local;
+mod pieces;
 mod read;
+mod recall;
 mod respond;
 mod route;
+mod settings;
+mod sigv4;
 mod stream;
 mod timer;
+mod tls;
 mod write;
 
 use std::{
@@ -41,7 +59,9 @@ use std::{
 
 use llms_core::time::{SharedClock, real_clock};
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Notify};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     engine::ProfileHandle,
@@ -49,6 +69,7 @@ use crate::{
 };
 
 pub use config::{Protocol, ServerConfig, StartError};
+pub use settings::{AwsCredentials, Limits, Tls, WhenFull};
 
 use config::Engines;
 
@@ -67,13 +88,20 @@ struct Shared {
     log: TruthLog,
     clock: SharedClock,
     timer: timer::Timer,
+    recall: recall::Recall,
     /// Wall clock less monotonic clock in ns, at the start.
     wall_offset: i128,
     /// Told when the server is to stop: idle connections close, no new ones are taken.
     stop: CancellationToken,
     /// Told when the grace is over.
     abort: CancellationToken,
+    /// What makes TLS of connections, where that is wanted.
+    acceptor: Option<TlsAcceptor>,
+    /// Everything that serves.
+    tasks: TaskTracker,
     connections: AtomicUsize,
+    /// Told when a connection ends.
+    freed: Notify,
     next_conn: AtomicU64,
 }
 
@@ -89,6 +117,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
+    certificate: Option<String>,
     log: TruthLog,
     handles: Vec<(String, ProfileHandle)>,
     stop: CancellationToken,
@@ -117,6 +146,13 @@ impl ServerConfig {
                 StartError::Io(format!("cannot create the truth log {}: {e}", path.display()))
             })?;
         }
+        let (acceptor, certificate) = match &self.tls {
+            Some(settings) => {
+                let (acceptor, pem) = tls::acceptor(settings)?;
+                (Some(acceptor), Some(pem))
+            }
+            None => (None, None),
+        };
         let engines = Engines::new(&self, &log)?;
         let handles = engines.handles();
         let runtime = runtime(self.threads)?;
@@ -124,10 +160,10 @@ impl ServerConfig {
         let (stop_inside, log_inside) = (stop.clone(), log.clone());
         let thread = std::thread::Builder::new().name("mock-server".to_owned()).spawn(move || {
             // The truth is complete once every connection is gone, whatever became of serving.
-            let _ = runtime.block_on(serve(listener, self, engines, log_inside, stop_inside));
+            let _ = runtime.block_on(serve(listener, self, engines, log_inside, acceptor, stop_inside));
             runtime.shutdown_timeout(Duration::from_millis(100));
         })?;
-        Ok(Server { addr, log, handles, stop, thread: Some(thread) })
+        Ok(Server { addr, certificate, log, handles, stop, thread: Some(thread) })
     }
 }
 
@@ -150,7 +186,13 @@ impl Server {
 
     /// The address as a client of this protocol wants it: with `/v1` for OpenAI, bare for the others.
     pub fn base_url(&self, protocol: Protocol) -> String {
-        format!("http://{}{}", self.addr, protocol.base_path())
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.addr, protocol.base_path())
+    }
+
+    /// The certificate that clients of HTTPS are to trust, as PEM; `None` without TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// What was really sent when, as far as kept in memory, in the order in which answers ended. Waits up to
@@ -201,6 +243,7 @@ async fn serve(
     config: ServerConfig,
     engines: Engines,
     log: TruthLog,
+    acceptor: Option<TlsAcceptor>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -208,6 +251,7 @@ async fn serve(
     let wall_offset = OffsetDateTime::now_utc().unix_timestamp_nanos() - i128::from(clock.now().as_nanos());
     let shared = Arc::new(Shared {
         timer: timer::Timer::start()?,
+        recall: recall::Recall::default(),
         config,
         engines,
         log,
@@ -215,11 +259,22 @@ async fn serve(
         wall_offset,
         stop: stop.clone(),
         abort: CancellationToken::new(),
+        acceptor,
+        tasks: TaskTracker::new(),
         connections: AtomicUsize::new(0),
+        freed: Notify::new(),
         next_conn: AtomicU64::new(0),
     });
-    let tasks = tokio_util::task::TaskTracker::new();
+    let most = shared.config.max_connections;
+    let is_full = || shared.connections.load(Relaxed) >= most;
     loop {
+        while shared.config.when_full == WhenFull::Queue && is_full() && !stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = shared.freed.notified() => {}
+            }
+        }
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -230,12 +285,15 @@ async fn serve(
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
-        if shared.connections.fetch_add(1, Relaxed) >= shared.config.max_connections {
-            shared.connections.fetch_sub(1, Relaxed);
+        if is_full() {
+            if shared.config.when_full == WhenFull::Refuse && shared.acceptor.is_none() {
+                refuse(&shared, stream);
+            }
             continue;
         }
+        shared.connections.fetch_add(1, Relaxed);
         let conn = shared.next_conn.fetch_add(1, Relaxed) + 1;
-        let shared = shared.clone();
+        let (tasks, shared) = (shared.tasks.clone(), shared.clone());
         tasks.spawn(async move {
             tokio::select! {
                 biased;
@@ -243,13 +301,35 @@ async fn serve(
                 () = conn::serve(&shared, stream, conn) => {}
             }
             shared.connections.fetch_sub(1, Relaxed);
+            shared.freed.notify_one();
         });
     }
     drop(listener);
+    let tasks = &shared.tasks;
     tasks.close();
     if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
         shared.abort.cancel();
         tasks.wait().await;
     }
     Ok(())
+}
+
+/// Says that there is no room, and closes; at most half a second.
+fn refuse(shared: &Shared, mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
+        content-length: 34\r\nconnection: close\r\n\r\nthe server has no room: try again\n";
+    shared.tasks.spawn(async move {
+        let say = async {
+            stream.write_all(ANSWER).await?;
+            stream.shutdown().await?;
+            // A close with something unread would be a reset, which may overtake the answer.
+            let mut sink = Vec::with_capacity(4096);
+            while tokio::io::AsyncReadExt::read_buf(&mut stream, &mut sink).await? > 0 {
+                sink.clear();
+            }
+            io::Result::Ok(())
+        };
+        // Nobody is told when the client does not listen.
+        let _ = tokio::time::timeout(Duration::from_millis(500), say).await;
+    });
 }

@@ -56,9 +56,8 @@ impl Recall {
         match ask.keep {
             Keep { seconds: Some(0.0), .. } => _ = loaded.remove(&name),
             Keep { seconds, .. } => {
-                let keep = seconds.map_or(KEEP_ALIVE, |s| {
-                    Duration::try_from_secs_f64(s).unwrap_or(FOR_EVER).min(FOR_EVER)
-                });
+                let keep = seconds
+                    .map_or(KEEP_ALIVE, |s| Duration::try_from_secs_f64(s).unwrap_or(FOR_EVER).min(FOR_EVER));
                 loaded.insert(name, now + keep);
             }
         }

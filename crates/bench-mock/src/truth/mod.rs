@@ -23,8 +23,11 @@ pub struct TruthRecord {
     pub request_id: String,
     /// Name of the profile.
     pub profile: String,
-    /// Number of the connection, from 1; 0 in process.
+    /// Number of the connection, from 1; 0 in process. Streams of one HTTP/2 connection share it.
     pub conn: u64,
+    /// What the stamps of the writes mean.
+    #[serde(default, skip_serializing_if = "Stamps::is_call")]
+    pub stamps: Stamps,
     /// When the request had been read in full.
     pub arrival_ns: Timestamp,
     /// When it got its slot; `None` when it was refused, or left while waiting.
@@ -83,6 +86,24 @@ impl From<(Timestamp, Timestamp, u32)> for Write {
 impl From<Write> for (Timestamp, Timestamp, u32) {
     fn from(w: Write) -> Self {
         (w.before, w.after, w.tokens)
+    }
+}
+
+/// What the stamps of a write stand around.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stamps {
+    /// The system call that wrote to the socket; over TLS encryption and system call.
+    #[default]
+    Call,
+    /// The hand-over to the HTTP/2 connection, which writes to the socket some microseconds later, or, with several
+    /// streams or a full window, when their turn comes.
+    HandOver,
+}
+
+impl Stamps {
+    fn is_call(&self) -> bool {
+        *self == Self::Call
     }
 }
 
@@ -235,6 +256,7 @@ mod tests {
             request_id: format!("r-{n}"),
             profile: "p".to_owned(),
             conn: 1,
+            stamps: Stamps::default(),
             arrival_ns: at(n),
             service_start_ns: Some(at(n)),
             writes: vec![Write { before: at(n + 1), after: at(n + 2), tokens: 3 }],

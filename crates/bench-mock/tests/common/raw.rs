@@ -144,6 +144,13 @@ impl Client {
     }
 }
 
+/// A request with a JSON body, on a connection of its own.
+pub(crate) fn send(server: &Server, method: &str, path: &str, body: &Value) -> Answer {
+    let post = String::from_utf8(post(path, "admin", body)).unwrap();
+    let request = post.replacen("POST", method, 1);
+    Client::connect(server.addr()).call(request.as_bytes()).unwrap()
+}
+
 /// A POST with a JSON body; Anthropic's paths get its version header.
 pub(crate) fn post(path: &str, id: &str, body: &Value) -> Vec<u8> {
     let version = if path.starts_with("/v1/messages") { "anthropic-version: 2023-06-01\r\n" } else { "" };

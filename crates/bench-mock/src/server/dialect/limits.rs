@@ -145,12 +145,8 @@ mod tests {
     fn the_headers_tell_the_levels() {
         let level = |remaining| Level { limit: 60, remaining, reset: Duration::from_millis(1500) };
         let levels = Levels { requests: Some(level(59)), output: Some(level(7)), ..Levels::default() };
-        let limits = Limits {
-            levels: Some(levels),
-            input_tokens: 100,
-            azure: false,
-            at: OffsetDateTime::UNIX_EPOCH,
-        };
+        let limits =
+            Limits { levels: Some(levels), input_tokens: 100, azure: false, at: OffsetDateTime::UNIX_EPOCH };
         let of = |protocol| {
             let mut reply = Reply::default();
             limits.add(protocol, &mut reply);

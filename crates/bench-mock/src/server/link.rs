@@ -1,0 +1,108 @@
+//! Where the bytes of an answer go: a socket, TLS over one, or one stream of an HTTP/2 connection.
+
+use std::io;
+
+use llms_core::time::{Clock, RealClock};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::http2;
+use crate::truth::{Stamps, Write};
+
+/// Where bytes go.
+pub(super) enum Link {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Stream(http2::Stream),
+}
+
+impl Link {
+    /// What the stamps of a write mean.
+    pub(super) fn stamps(&self) -> Stamps {
+        if matches!(self, Self::Stream(_)) { Stamps::HandOver } else { Stamps::Call }
+    }
+
+    /// Appends one read to `buf`; 0 is the end. Nothing is lost when it is dropped before it is done.
+    pub(super) async fn read_some(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => loop {
+                stream.readable().await?;
+                buf.reserve(16 << 10);
+                match stream.try_read_buf(buf) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    other => return other,
+                }
+            },
+            Self::Tls(stream) => {
+                buf.reserve(16 << 10);
+                stream.read_buf(buf).await
+            }
+            Self::Stream(stream) => {
+                stream.gone().await;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Sends everything and says when: `before` the first system call, `after` the last. One call unless the client
+    /// reads too slowly; whether it had to be waited for is the second value.
+    pub(super) async fn write(&mut self, bytes: &[u8], tokens: u32) -> io::Result<(Write, bool)> {
+        let before = RealClock.now();
+        let waited = match self {
+            Self::Tcp(stream) => write_all(stream, bytes).await?,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await?;
+                // What fits into the socket's buffer is never that slow.
+                RealClock.now().saturating_since(before).as_millis() > 20
+            }
+            Self::Stream(stream) => stream.hand_over(bytes).await?,
+        };
+        Ok((Write { before, after: RealClock.now(), tokens }, waited))
+    }
+
+    /// Makes the coming end one that no client takes for a good one: a reset of the socket or of the stream.
+    pub(super) fn reset(&mut self) {
+        match self {
+            Self::Tcp(stream) => _ = stream.set_zero_linger(),
+            Self::Tls(stream) => _ = stream.get_ref().0.set_zero_linger(),
+            Self::Stream(stream) => stream.break_off(),
+        }
+    }
+
+    /// The same where an end of the connection would be taken for a good one.
+    pub(super) fn cut(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.break_off();
+        }
+    }
+
+    /// No more will be sent.
+    pub(super) async fn shut(&mut self) {
+        // The client may be gone: then there is nobody to tell.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.shutdown().await,
+            Self::Stream(_) => Ok(()),
+        };
+    }
+}
+
+async fn write_all(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
+    let mut rest = bytes;
+    let mut waited = false;
+    while !rest.is_empty() {
+        match stream.try_write(rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                waited = true;
+                stream.writable().await?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(waited)
+}
