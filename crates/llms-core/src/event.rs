@@ -171,7 +171,7 @@ impl EventSink for Vec<TimedEvent> {
     }
 }
 
-/// Joins a stream into a whole answer.
+/// Joins a stream into a whole answer. A `Start` after content begins it anew.
 #[derive(Clone, Debug, Default)]
 pub struct Collector {
     response: ChatResponse,
@@ -198,6 +198,12 @@ impl EventSink for Collector {
         let r = &mut self.response;
         match event {
             StreamEvent::Start { id, model } => {
+                // A second beginning: a layer attempts the call anew, and what came before is void.
+                if !(r.text.is_empty() && r.reasoning.is_none() && r.tool_calls.is_empty()) {
+                    *r = ChatResponse::default();
+                    self.sealed = 0;
+                    self.call_indices.clear();
+                }
                 r.id = id.map(Cow::into_owned).or(r.id.take());
                 r.model = model.map(Cow::into_owned).or(r.model.take());
             }
