@@ -23,6 +23,8 @@ use crate::{
 const MAX_BODY: usize = 64 << 20;
 /// Largest error body read before classification.
 const MAX_ERROR_BODY: usize = 1 << 20;
+/// Carries the caller's id of a request; servers answer with theirs under the same name.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a server may take to end the body after the terminal marker before the connection is dropped.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How long the text of a refusal may take before it is judged by what has come.
@@ -85,13 +87,19 @@ impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
                 let message = "expected a request id of visible ASCII characters, to be sent in a header";
                 Error::new(self.op("encode"), ErrorCode::InvalidInput, message).with_source(e)
             })?;
-            prepared.headers.insert(HeaderName::from_static("x-request-id"), value);
+            prepared.headers.insert(REQUEST_ID, value);
         }
         let sent = ctx.now();
         ctx.emit(|| CallEvent::Sent { at: sent });
         progress.set(CallPhase::Headers);
         let watched = CallContext { observer: Some(progress.clone()), ..ctx.clone() };
-        let reply = self.transport.send(prepared, &watched).await?;
+        let mut reply = self.transport.send(prepared, &watched).await?;
+        // Some servers send our id back; what is told as the server's id must be the server's.
+        if let Some(id) = &ctx.request_id
+            && reply.headers.get(REQUEST_ID).is_some_and(|v| v.as_bytes() == id.as_bytes())
+        {
+            reply.headers.remove(REQUEST_ID);
+        }
         ctx.emit_hooks(|report| self.codec.hooks(&reply.headers, report));
         Ok(reply)
     }

@@ -50,7 +50,7 @@ pub fn shorten(text: &str) -> String {
 ///
 /// Looks like a key: a word that begins with `sk-`, `sk_`, `pk-`, `sess-`, `gsk_`, `xai-`, `hf_`, `AKIA` or `ASIA`
 /// (masked ones such as `sk-ab***yz` too), the word after `Bearer`, and any unbroken run of at least 32 letters and
-/// digits that has both. Request ids (`req_…`, `chatcmpl-…`) and UUIDs stay.
+/// digits that has both. Ids of requests, answers and their items (`req_…`, `chatcmpl-…`, `rs_…`) and UUIDs stay.
 pub fn redact<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
     let mut text = text.to_owned();
     for secret in secrets {
@@ -80,12 +80,15 @@ pub fn redact<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> Str
     out
 }
 
+/// What ids begin with that vendors make: of requests, answers, items, tool calls. As long as keys, and worth keeping.
+const IDS: [&str; 9] = ["req_", "chatcmpl-", "cmpl-", "resp_", "msg_", "rs_", "fc_", "call_", "toolu_"];
+
 fn looks_like_key(word: &str) -> bool {
     const PREFIXES: [&str; 9] = ["sk-", "sk_", "pk-", "sess-", "gsk_", "xai-", "hf_", "AKIA", "ASIA"];
     if word.len() >= 8 && PREFIXES.iter().any(|p| word.starts_with(p)) {
         return true;
     }
-    if word.starts_with("req_") || word.starts_with("chatcmpl-") {
+    if IDS.iter().any(|p| word.starts_with(p)) {
         return false;
     }
     word.split(['-', '_']).any(|run| {
@@ -147,6 +150,7 @@ mod tests {
             "",
             "the model `gpt-4o-mini-2024-07-18` does not exist",
             "request req_5cf06a7fabd45ebe21ee38c14c5b2f76",
+            "Item 'rs_68c42de022c881948db7ed1cc2529f2e0202c9ad459e0d23' of type 'reasoning'",
             "request 896d687b-9cae-4e24-9201-0898cd4e92db",
             "the bearer of bad news, task-based",
             "limit 10000 / min – wait 20 s",
