@@ -323,8 +323,10 @@ fn a_wanted_key_is_asked_for() {
         ("x-api-key: sesame", 200),
     ] {
         for path in ["/v1/chat/completions", "/v1/messages", "/api/chat"] {
-            let request =
-                format!("POST {path} HTTP/1.1\r\n{header}\r\nanthropic-version: 2023-06-01\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let request = format!(
+                "POST {path} HTTP/1.1\r\n{header}\r\nanthropic-version: 2023-06-01\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
             let answer = Client::connect(server.addr()).call(request.as_bytes()).unwrap();
             assert_eq!(answer.status, status, "{path} {header}");
         }

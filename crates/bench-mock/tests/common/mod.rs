@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub(crate) mod endpoints;
 pub(crate) mod raw;
 pub(crate) mod said;
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    super::read::Request, Block, Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, sealed, whole_calls,
+    super::read::Request, Block, Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, sealed,
+    whole_calls,
 };
 use crate::{
     ask::{Ask, Choice, Shape, Thinking},

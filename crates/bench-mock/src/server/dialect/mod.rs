@@ -187,7 +187,9 @@ impl Api {
         match self {
             Self::Chat => (openai::head(scene), Box::new(openai::chat::Chat::new(scene))),
             Self::Responses => (openai::head(scene), Box::new(openai::responses::Responses::new(scene))),
-            Self::Completions => (openai::head(scene), Box::new(openai::completions::Completions::new(scene))),
+            Self::Completions => {
+                (openai::head(scene), Box::new(openai::completions::Completions::new(scene)))
+            }
             Self::Messages => (anthropic::head(scene), Box::new(anthropic::Anthropic::default())),
             Self::Converse => (bedrock::head(scene), Box::new(bedrock::converse::Converse::default())),
             Self::Invoke => (bedrock::invoke::head(scene), bedrock::invoke::speaker(scene.ask.family)),

@@ -5,9 +5,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{
-    Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, rfc3339, whole_calls,
-};
+use super::{Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, rfc3339, whole_calls};
 use crate::{
     ask::{Ask, Choice, Shape, Thinking},
     plan::{Finish, Part, Step},
@@ -167,10 +165,7 @@ fn ending(scene: &Scene<'_>) -> String {
     let load = first / 10;
     let mut text = format!("\"done_reason\":\"{reason}\",\"done\":true");
     if scene.ask.echo["context"] == true {
-        let _ = std::fmt::Write::write_fmt(
-            &mut text,
-            format_args!(",\"context\":{}", json!(context(scene))),
-        );
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!(",\"context\":{}", json!(context(scene))));
     }
     text.push_str(&format!(",\"total_duration\":{},\"load_duration\":{load}", scene.total_ns()));
     if scene.profile.usage {
@@ -203,11 +198,8 @@ fn calls(scene: &Scene<'_>, which: impl Iterator<Item = usize>) -> Value {
 pub(super) fn whole(scene: &Scene<'_>, wall: OffsetDateTime, chat: bool) -> Reply {
     let plan = scene.plan;
     let (text, thinking) = (plan.joined(Part::Text), plan.joined(Part::Reasoning));
-    let mut said = if chat {
-        json!({"role": "assistant", "content": text})
-    } else {
-        json!({"response": text})
-    };
+    let mut said =
+        if chat { json!({"role": "assistant", "content": text}) } else { json!({"response": text}) };
     if !thinking.is_empty() && !plan.redacted {
         said["thinking"] = thinking.into();
     }
@@ -253,11 +245,8 @@ impl Ollama {
     fn line(&self, scene: &Scene<'_>, wall: OffsetDateTime, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"model\":");
         quote(out, &scene.ask.model);
-        let text = if self.chat {
-            "\"message\":{\"role\":\"assistant\",\"content\":"
-        } else {
-            "\"response\":"
-        };
+        let text =
+            if self.chat { "\"message\":{\"role\":\"assistant\",\"content\":" } else { "\"response\":" };
         let _ = write!(out, ",\"created_at\":\"{}\",{text}", rfc3339(wall));
     }
 

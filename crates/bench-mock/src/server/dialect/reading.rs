@@ -30,7 +30,8 @@ impl Weight {
                 let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
                 if matches!(kind, "image" | "image_url" | "input_image") || part.contains_key("image") {
                     self.images += 1;
-                } else if matches!(kind, "document" | "file" | "input_file") || part.contains_key("document") {
+                } else if matches!(kind, "document" | "file" | "input_file") || part.contains_key("document")
+                {
                     self.document(content);
                 } else {
                     for key in ["text", "content", "toolResult", "guardContent", "output"] {

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    super::{
-        Block, Reply, Scene, Speaker, anthropic, parsed_arguments, reading, sealed, whole_calls,
-    },
+    super::{Block, Reply, Scene, Speaker, anthropic, parsed_arguments, reading, sealed, whole_calls},
     chunk, event, exception, invalid, invocation_metrics, pad,
 };
 use crate::{
@@ -30,12 +28,9 @@ pub(in super::super) fn parse(body: &Value, model: String, stream: bool) -> Resu
         model,
         stream,
         stream_usage: true,
-        max_tokens: reading::number(&config["maxTokens"]).or_else(|| reading::number(&config["max_new_tokens"])),
-        tools: reading::tools(
-            &body["toolConfig"]["tools"],
-            "/toolSpec/name",
-            "/toolSpec/inputSchema/json",
-        ),
+        max_tokens: reading::number(&config["maxTokens"])
+            .or_else(|| reading::number(&config["max_new_tokens"])),
+        tools: reading::tools(&body["toolConfig"]["tools"], "/toolSpec/name", "/toolSpec/inputSchema/json"),
         choice: match choice["tool"]["name"].as_str() {
             Some(name) => Choice::This(name.to_owned()),
             None if choice.get("any").is_some() => Choice::Some,

@@ -97,10 +97,9 @@ fn prompted(model: String, stream: bool, text: &str, limit: &Value, stop: Vec<St
 
 fn with_latency(reply: Reply, scene: &Scene<'_>) -> Reply {
     let mut reply = reply.with("x-amzn-requestid", scene.request_id);
-    for (name, field) in [
-        ("x-amzn-bedrock-performanceconfig-latency", "latency"),
-        ("x-amzn-bedrock-service-tier", "tier"),
-    ] {
+    for (name, field) in
+        [("x-amzn-bedrock-performanceconfig-latency", "latency"), ("x-amzn-bedrock-service-tier", "tier")]
+    {
         if let Some(value) = scene.ask.echo[field].as_str() {
             reply = reply.with(name, value);
         }

@@ -117,8 +117,7 @@ fn chunk(bytes: &[u8], frames: usize, out: &mut Vec<u8>) {
 /// The exception that ends a stream; `invoke` knows one more.
 fn exception(scene: &Scene<'_>, invoke: bool, out: &mut Vec<u8>) {
     let model_error = |status: u16| {
-        let message =
-            "The system encountered an unexpected error during processing. Try your request again.";
+        let message = "The system encountered an unexpected error during processing. Try your request again.";
         let payload = json!({"message": message, "originalStatusCode": status, "originalMessage": message});
         ("modelStreamErrorException", payload)
     };

@@ -331,8 +331,7 @@ impl Responses {
             self.event("response.content_part.added", data, out);
         } else if block == Block::Thinking && shown(scene) {
             let part = json!({"type": "summary_text", "text": ""});
-            let data =
-                json!({"item_id": item_id, "output_index": index, "summary_index": 0, "part": part});
+            let data = json!({"item_id": item_id, "output_index": index, "summary_index": 0, "part": part});
             self.event("response.reasoning_summary_part.added", data, out);
         }
     }
