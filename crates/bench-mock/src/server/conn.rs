@@ -24,6 +24,8 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(super) enum After {
     KeepAlive,
     Close,
+    /// Without a word of parting, as a fault wants it.
+    Cut,
 }
 
 /// The client has gone; nobody is there to tell.
@@ -99,8 +101,8 @@ async fn requests(shared: &Arc<Shared>, mut conn: Connection) {
         };
         match after {
             Ok(After::KeepAlive) if !shared.stop.is_cancelled() => {}
-            Ok(_) => return conn.link.shut().await,
-            Err(Gone) => return,
+            Ok(After::KeepAlive | After::Close) => return conn.link.shut().await,
+            Ok(After::Cut) | Err(Gone) => return,
         }
     }
 }

@@ -181,7 +181,7 @@ impl<'a> Exchange<'a> {
                     self.conn.link.cut();
                 }
                 self.end(TruthOutcome::Broken, due);
-                return Ok(After::Close);
+                return Ok(After::Cut);
             }
         }
         self.reply(&reply, due, tokens, outcome).await
@@ -194,7 +194,7 @@ impl<'a> Exchange<'a> {
             self.conn.until(self.shared, due).await?;
             self.conn.link.reset();
             self.end(TruthOutcome::Broken, due);
-            return Ok(After::Close);
+            return Ok(After::Cut);
         }
         let mut reply = api.refusal(kind, &scene.ask.model, scene.request_id, None);
         self.limited(api, &mut reply);

@@ -57,12 +57,10 @@ pub(super) async fn say(
     let (due, real) = exchange.due(plan.end_at);
     scene.times.set_end(real);
     let buffers = &mut exchange.conn.buffers;
-    let mut close = close;
     match plan.ending {
         Ending::Complete => speaker.finish(scene, shared.wall(due), &mut buffers.payload),
         Ending::Broken(FaultKind::StreamError) => speaker.error(scene, &mut buffers.payload),
-        Ending::Broken(FaultKind::Truncate) => {}
-        Ending::Broken(_) => close = true,
+        Ending::Broken(_) => {}
     }
     buffers.frame(framing, tokens);
     if !matches!(plan.ending, Ending::Broken(FaultKind::Reset | FaultKind::Close)) {
@@ -73,11 +71,17 @@ pub(super) async fn say(
     } else {
         exchange.flush(due, head.status).await?;
     }
-    match plan.ending {
-        Ending::Broken(FaultKind::Reset) => exchange.conn.link.reset(),
-        Ending::Broken(FaultKind::Close) => exchange.conn.link.cut(),
-        _ => {}
-    }
+    let after = match plan.ending {
+        Ending::Broken(FaultKind::Reset) => {
+            exchange.conn.link.reset();
+            After::Cut
+        }
+        Ending::Broken(FaultKind::Close) => {
+            exchange.conn.link.cut();
+            After::Cut
+        }
+        _ => after(close),
+    };
     exchange.end(Ticket::outcome(plan.ending), due);
-    Ok(after(close))
+    Ok(after)
 }
