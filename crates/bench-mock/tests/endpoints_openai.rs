@@ -289,5 +289,7 @@ fn azure_has_paths_filters_and_words_of_its_own() {
         "m"
     );
     let answer = call_with(&server, path, "api-key: bad-key\r\n", &json!({"prompt": "hello"}));
-    assert_eq!(answer.status, 401);
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (401, &json!("401")));
+    let missing = call(&server, "/openai/deployments/mock-missing/chat/completions", &chat);
+    assert_eq!((missing.status, &missing.json()["error"]["code"]), (404, &json!("DeploymentNotFound")));
 }

@@ -25,12 +25,12 @@ pub(super) fn take_in<'s>(
     let api = target.api;
     match auth::check(shared, api.protocol(), request) {
         Ok(()) => {}
-        Err(Denied::Key) => return Err(api.refusal(FaultKind::Auth, "", request_id, None)),
+        Err(Denied::Key) => return Err(target.refusal(FaultKind::Auth, "", request_id, None)),
         Err(Denied::Signature(reply)) => return Err(reply.with("x-amzn-requestid", request_id)),
     }
     let mut ask = api.parse(request, target)?;
     let Some(engine) = shared.engines.find(api.protocol(), &ask.model) else {
-        return Err(api.refusal(FaultKind::NotFound, &ask.model, request_id, None));
+        return Err(target.refusal(FaultKind::NotFound, &ask.model, request_id, None));
     };
     if !shared.engines.is_listed(&ask.model) {
         ask.situation = Situation::named(&ask.model);

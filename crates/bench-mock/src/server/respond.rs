@@ -146,7 +146,8 @@ pub(super) async fn chat(
     let (plan, entry) = match decision {
         Decision::Serve(plan, entry) => (plan, entry),
         Decision::Refuse(refusal) => {
-            let mut reply = api.refusal(refusal.kind, &ask.model, ticket.request_id(), refusal.retry_after);
+            let mut reply =
+                target.refusal(refusal.kind, &ask.model, ticket.request_id(), refusal.retry_after);
             if let Some((kind, status)) = ask.situation.and_then(Situation::refusal)
                 && kind == refusal.kind
             {

@@ -1,6 +1,12 @@
 //! From method and path to what is wanted.
 
-use super::{config::Protocol, dialect::Api};
+use std::time::Duration;
+
+use super::{
+    config::Protocol,
+    dialect::{Api, Reply, azure_words},
+};
+use crate::profile::FaultKind;
 
 /// What a request wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +44,20 @@ pub(super) struct Target {
     /// Bedrock says it by path, the others in the body.
     pub stream: Option<bool>,
     pub azure: bool,
+}
+
+impl Target {
+    /// A refusal of this kind, in the words of who is asked.
+    pub(super) fn refusal(
+        &self,
+        kind: FaultKind,
+        model: &str,
+        request_id: &str,
+        retry_after: Option<Duration>,
+    ) -> Reply {
+        let reply = self.api.refusal(kind, model, request_id, retry_after);
+        if self.azure { azure_words(kind, reply, retry_after) } else { reply }
+    }
 }
 
 /// Finds the route of a path without query.

@@ -236,6 +236,7 @@ pub(super) use limits::Limits;
 pub(super) use anthropic::count as count_tokens;
 pub(super) use bedrock::count as bedrock_count;
 pub(super) use ollama::loading as ollama_loading;
+pub(super) use openai::azure_words;
 pub(super) use openai::responses::{count as input_tokens, not_found as no_response};
 
 /// A piece of an answer that protocols announce and close.

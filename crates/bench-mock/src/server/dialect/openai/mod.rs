@@ -136,6 +136,39 @@ pub(super) fn refusal(
     reply.with("x-request-id", request_id).with("openai-version", "2020-10-01")
 }
 
+/// The same refusal in Azure's words, where it has its own.
+pub(in super::super) fn azure_words(kind: FaultKind, reply: Reply, retry_after: Option<Duration>) -> Reply {
+    let (code, message) = match kind {
+        FaultKind::Auth => (
+            "401",
+            "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key \
+             for an active subscription and use a correct regional API endpoint for your resource."
+                .to_owned(),
+        ),
+        FaultKind::NotFound => (
+            "DeploymentNotFound",
+            "The API deployment for this resource does not exist. If you created the deployment within the last 5 \
+             minutes, please wait a moment and try again."
+                .to_owned(),
+        ),
+        FaultKind::RateLimit => {
+            let seconds = retry_after.unwrap_or_default().as_secs_f64().ceil() as u64;
+            let message = format!(
+                "Requests to the ChatCompletions_Create Operation under Azure OpenAI API have exceeded call rate \
+                 limit of your current OpenAI S0 pricing tier. Please retry after {seconds} seconds."
+            );
+            ("429", message)
+        }
+        _ => return reply,
+    };
+    let body = json!({"error": {"code": code, "message": message}});
+    Reply { body: body.to_string().into_bytes(), status: status_of(kind), ..reply }
+}
+
+fn status_of(kind: FaultKind) -> u16 {
+    words(kind, "", None).status
+}
+
 /// The error object of a stream of chunks.
 fn stream_error(scene: &Scene<'_>) -> Value {
     let said = words(scene.plan.says.unwrap_or(FaultKind::Server), &scene.ask.model, None);
