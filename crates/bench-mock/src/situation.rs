@@ -174,7 +174,14 @@ impl Situation {
 /// Profiles under situations, made when first asked for and again when the profile changes.
 #[derive(Debug, Default)]
 pub(crate) struct Overlays {
-    made: Mutex<BTreeMap<Situation, (Arc<Prepared>, Arc<Prepared>)>>,
+    made: Mutex<BTreeMap<Situation, Overlay>>,
+}
+
+/// What a profile became, and the profile.
+#[derive(Debug)]
+struct Overlay {
+    of: Arc<Prepared>,
+    over: Arc<Prepared>,
 }
 
 impl Overlays {
@@ -182,13 +189,13 @@ impl Overlays {
     pub(crate) fn over(&self, situation: Option<Situation>, base: Arc<Prepared>) -> Arc<Prepared> {
         let Some(situation) = situation else { return base };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, over)) = made.get(&situation)
-            && Arc::ptr_eq(of, &base)
+        if let Some(known) = made.get(&situation)
+            && Arc::ptr_eq(&known.of, &base)
         {
-            return over.clone();
+            return known.over.clone();
         }
         let over = Prepared::new(situation.over(&base.profile)).map_or_else(|_| base.clone(), Arc::new);
-        made.insert(situation, (base, over.clone()));
+        made.insert(situation, Overlay { of: base, over: over.clone() });
         over
     }
 }

@@ -14,6 +14,8 @@ use super::{
 };
 use crate::situation::Situation;
 
+/// Bytes of a model, as a small one has them; clients show it, and some take 0 for absent.
+const SIZE: u64 = 2_019_393_189;
 /// Numbers in an embedding.
 const DIMENSIONS: u64 = 64;
 
@@ -29,7 +31,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Resul
                 shared.recall.loaded(shared.wall(request.arrival)).into_iter().map(|(name, until)| {
                     let until = until.format(&Rfc3339).unwrap_or_default();
                     json!({
-                        "name": name, "model": name, "size": 0, "digest": digest(&name), "details": details(),
+                        "name": name, "model": name, "size": SIZE, "digest": digest(&name), "details": details(),
                         "expires_at": until, "size_vram": 0
                     })
                 });
@@ -142,13 +144,14 @@ fn details() -> Value {
 
 /// 64 hexadecimal digits that tell names apart.
 fn digest(name: &str) -> String {
-    (0..4).map(|n| format!("{:016x}", crate::draw::key(n, name, crate::draw::Identity::Number(n)))).collect()
+    let part = |n| crate::draw::key(n, name, crate::draw::Identity::Number(n));
+    format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
 }
 
 fn tag(name: &str) -> Value {
     let name = tagged(name);
     json!({
-        "name": name, "model": name, "modified_at": "2026-01-01T00:00:00Z", "size": 0, "digest": digest(&name),
+        "name": name, "model": name, "modified_at": "2026-01-01T00:00:00Z", "size": SIZE, "digest": digest(&name),
         "details": details()
     })
 }

@@ -75,11 +75,11 @@ pub(super) fn route(method: &str, path: &str) -> Route {
             _ => Route::Nowhere(Protocol::Anthropic),
         },
         ("POST", ["openai", "deployments", name, rest @ ..]) => azure(name, rest),
-        (_, ["v1", rest @ ..] | ["openai", "v1", rest @ ..] | ["openai", rest @ ..]) => {
+        (_, ["openai", "v1", rest @ ..] | ["v1" | "openai", rest @ ..]) => {
             openai(method, rest, parts[0] == "openai")
         }
         // Clients whose base URL lacks the version.
-        ("POST", rest @ (["chat", "completions"] | ["completions"] | ["responses"])) => {
+        ("POST", rest @ (["chat", "completions"] | ["completions" | "responses"])) => {
             openai(method, rest, false)
         }
         _ => Route::Nowhere(Protocol::OpenAi),

@@ -260,7 +260,7 @@ impl Block {
 /// Padding as vendors add it, so that the size of a chunk does not tell its text.
 fn padding(chunk: usize) -> &'static [u8] {
     const PAD: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef";
-    &PAD[chunk % 16..][..1 + chunk * 7 % 16]
+    &PAD[chunk % 16..][..=chunk * 7 % 16]
 }
 
 /// Stands for what a vendor encrypts: made up, longer than what it hides.

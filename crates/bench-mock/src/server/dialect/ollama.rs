@@ -35,9 +35,8 @@ pub(super) fn parse(body: &Value, chat: bool) -> Result<Ask, Reply> {
         },
         thinking: match &body["think"] {
             Value::Bool(false) => Thinking::Off,
-            Value::Bool(true) => Thinking::On(u32::MAX),
             Value::String(level) if level == "low" => Thinking::On(8),
-            Value::String(_) => Thinking::On(u32::MAX),
+            Value::Bool(true) | Value::String(_) => Thinking::On(u32::MAX),
             _ => Thinking::Unsaid,
         },
         ..Ask::default()
@@ -50,17 +49,16 @@ pub(super) fn parse(body: &Value, chat: bool) -> Result<Ask, Reply> {
         ask.keep.only = messages.is_empty();
     } else {
         ask.choice = Choice::Never;
-        ask.prompt = body["prompt"].as_str().unwrap_or_default().to_owned();
-        let images = body["images"].clone();
+        let prompt = body["prompt"].as_str().unwrap_or_default();
+        let images = &body["images"];
         let system = if body["raw"] == true { &Value::Null } else { &body["system"] };
-        let message = json!({"content": ask.prompt, "images": images});
+        let message = json!({"content": prompt, "images": images});
         let suffix = json!({"content": body["suffix"]});
-        let prompt = ask.prompt.clone();
         reading::messages(&mut ask, &[message, suffix], system);
-        ask.prompt = prompt;
+        prompt.clone_into(&mut ask.prompt);
         let context = body["context"].as_array().map_or(0, Vec::len);
         ask.input_tokens = ask.input_tokens.saturating_add(context as u32);
-        ask.keep.only = ask.prompt.is_empty() && images.as_array().is_none_or(Vec::is_empty);
+        ask.keep.only = prompt.is_empty() && images.as_array().is_none_or(Vec::is_empty);
         // A raw prompt has no conversation to go on with.
         ask.echo = json!({"context": body["raw"] != true});
     }

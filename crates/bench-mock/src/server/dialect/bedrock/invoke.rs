@@ -204,7 +204,7 @@ impl Claude {
             let Some((name, data)) = event.split_once("\ndata: ") else { continue };
             match name {
                 // The service leaves them out.
-                "event: ping" => continue,
+                "event: ping" => {}
                 "event: message_stop" => {
                     let metrics = invocation_metrics(scene);
                     let data = json!({"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics});
