@@ -5,16 +5,18 @@
 //! stamped on both sides of it; the truth log holds target and stamps.
 //!
 //! Which profile answers: that of the model's name if there is one ([`ServerConfig::models`], then the built-in
-//! names `mock-<preset>`, `mock-fast`, `mock-slow`), else that of the protocol. `mock-missing` never exists.
+//! names `mock-<preset>`, `mock-fast`, `mock-slow`), else that of the protocol; [`SITUATIONS`](crate::SITUATIONS) lie
+//! over it. `mock-missing` never exists.
 //!
 //! Paths, below the base URL of each protocol ([`Server::base_url`]):
 //!
 //! | protocol | paths |
 //! | --- | --- |
-//! | OpenAI | `/v1/chat/completions`, `/openai/deployments/{name}/chat/completions`, `/v1/models[/{id}]` |
+//! | OpenAI | `/v1/chat/completions`, `/v1/responses`, `/v1/responses/input_tokens`, `/v1/completions`, `/v1/models[/{id}]` |
+//! | Azure | `/openai/deployments/{name}/chat/completions`, `…/completions`, `/openai/responses`, `/openai/v1/…` as above |
 //! | Anthropic | `/v1/messages`, `/v1/messages/count_tokens`, `/v1/models[/{id}]` with its version header |
-//! | Bedrock | `/model/{id}/converse`, `/model/{id}/converse-stream` |
-//! | Ollama | `/api/chat`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version` |
+//! | Bedrock | `/model/{id}/converse[-stream]`, `/model/{id}/invoke[-with-response-stream]`, `/model/{id}/count-tokens` |
+//! | Ollama | `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/pull`, `/api/embed`, `/api/version` |
 //! | ours | `/mock/truth` (the log in memory, JSON lines), `/mock/profiles`, `/mock/config[/{name}]`, `/mock/reset` |
 //!
 //! HTTP/1.1, HTTP/2 by prior knowledge on the same port, and HTTPS on request ([`ServerConfig::tls`]). While it runs,

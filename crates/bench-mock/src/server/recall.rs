@@ -67,6 +67,12 @@ impl Recall {
         }
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Models loaded now, and until when.
     pub(super) fn loaded(&self, now: OffsetDateTime) -> Vec<(String, OffsetDateTime)> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,5 +117,7 @@ mod tests {
         assert_eq!(names(1_000_000_000), ["c:latest"]);
         used("a", Some(0.0));
         assert_eq!(names(0), ["b:1b", "c:latest"]);
+        recall.clear();
+        assert_eq!(names(0), Vec::<String>::new());
     }
 }

@@ -162,20 +162,33 @@ fn stop_details(finish: Finish) -> Value {
     }
 }
 
-/// The vendor's classes are disjoint: what was read from the cache or written to it is not in `input_tokens`.
-fn usage(scene: &Scene<'_>, output: u32) -> Value {
+/// What every usage tells. The vendor's classes are disjoint: what was read from the cache or written to it is not
+/// in `input_tokens`.
+fn counts(scene: &Scene<'_>, output: u32) -> Value {
     let plan = scene.plan;
     let written = plan.cache_write_tokens;
-    let mut usage = json!({
+    json!({
         "input_tokens": plan.input_tokens - plan.cached_tokens - written,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": plan.cached_tokens,
-        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": output,
-        "service_tier": "standard"
-    });
-    if plan.reasoning_tokens > 0 {
-        usage["output_tokens_details"] = json!({"thinking_tokens": plan.reasoning_tokens.min(output)});
+        "output_tokens": output
+    })
+}
+
+/// The usage of a message, at its beginning or whole.
+fn usage(scene: &Scene<'_>, output: u32) -> Value {
+    let mut usage = counts(scene, output);
+    let written = scene.plan.cache_write_tokens;
+    usage["cache_creation"] = json!({"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0});
+    usage["service_tier"] = "standard".into();
+    usage["inference_geo"] = "not_available".into();
+    usage
+}
+
+/// The usage of an answer that has ended, with its reasoning apart.
+fn with_thinking(scene: &Scene<'_>, mut usage: Value) -> Value {
+    if scene.plan.reasoning_tokens > 0 {
+        usage["output_tokens_details"] = json!({"thinking_tokens": scene.plan.reasoning_tokens});
     }
     usage
 }
@@ -223,7 +236,7 @@ pub(super) fn message(scene: &Scene<'_>) -> Value {
         "stop_details": stop_details(plan.finish)
     });
     if scene.profile.usage {
-        body["usage"] = usage(scene, plan.output_tokens);
+        body["usage"] = with_thinking(scene, usage(scene, plan.output_tokens));
     }
     body
 }
@@ -357,7 +370,8 @@ impl Speaker for Anthropic {
             stop_details(scene.plan.finish),
         );
         if scene.profile.usage {
-            let _ = write!(out, ",\"usage\":{}", usage(scene, scene.plan.output_tokens));
+            let usage = with_thinking(scene, counts(scene, scene.plan.output_tokens));
+            let _ = write!(out, ",\"usage\":{usage}");
         }
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }

@@ -87,7 +87,8 @@ fn usage(scene: &Scene<'_>) -> Value {
         "outputTokens": plan.output_tokens,
         "totalTokens": u64::from(plan.input_tokens) + u64::from(plan.output_tokens),
         "cacheReadInputTokens": plan.cached_tokens,
-        "cacheWriteInputTokens": plan.cache_write_tokens
+        "cacheWriteInputTokens": plan.cache_write_tokens,
+        "serverToolUsage": {}
     })
 }
 

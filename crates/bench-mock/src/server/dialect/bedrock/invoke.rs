@@ -25,8 +25,8 @@ pub(in super::super) fn parse(
     let family = family(body, &model)?;
     let mut ask = match family {
         Family::Anthropic => {
-            let version = body["anthropic_version"].as_str();
-            if version != Some("bedrock-2023-05-31") {
+            // `bedrock-2023-05-31` in AWS's pages; Anthropic's own client sends newer dates.
+            if !body["anthropic_version"].is_string() {
                 return Err(missing("anthropic_version"));
             }
             anthropic::ask(body, model, stream).map_err(|reply| in_our_words(&reply))?

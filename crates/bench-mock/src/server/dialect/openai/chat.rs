@@ -133,9 +133,11 @@ pub(in super::super) fn whole(scene: &Scene<'_>) -> Reply {
         "created": scene.created.unix_timestamp(),
         "model": scene.ask.model,
         "choices": [choice],
-        "service_tier": scene.ask.echo["service_tier"],
         "system_fingerprint": "fp_simulated"
     });
+    if !scene.azure {
+        body["service_tier"] = scene.ask.echo["service_tier"].clone();
+    }
     if scene.profile.usage {
         body["usage"] = usage(scene, plan.output_tokens);
     }
@@ -165,13 +167,16 @@ pub(in super::super) struct Chat {
 
 impl Chat {
     pub(in super::super) fn new(scene: &Scene<'_>) -> Self {
+        let tier = match &scene.ask.echo["service_tier"] {
+            tier if !scene.azure => format!("\"service_tier\":{tier},"),
+            _ => String::new(),
+        };
         let prefix = format!(
             "data: {{\"id\":\"{}\",\"object\":\"chat.completion.chunk\",\"created\":{},\"model\":{},\
-             \"service_tier\":{},\"system_fingerprint\":\"fp_simulated\",\"choices\":",
+             {tier}\"system_fingerprint\":\"fp_simulated\",\"choices\":",
             id(scene),
             scene.created.unix_timestamp(),
             quoted(&scene.ask.model),
-            scene.ask.echo["service_tier"],
         );
         let before = if scene.azure {
             format!("[{{\"index\":0,\"content_filter_results\":{},\"delta\":{{", safe())

@@ -218,14 +218,25 @@ fn usage(scene: &Scene<'_>, output: u32) -> Value {
     })
 }
 
-/// What the filters of Azure say about a harmless text.
+/// What the filters of Azure say about a harmless answer.
 fn safe() -> Value {
-    let safe = json!({"filtered": false, "severity": "safe"});
-    json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe})
+    let (safe, clear) = safe_words();
+    json!({
+        "hate": safe, "self_harm": safe, "sexual": safe, "violence": safe,
+        "protected_material_code": clear, "protected_material_text": clear
+    })
 }
 
+/// The same about a prompt.
 fn prompt_filters() -> Value {
-    json!([{"prompt_index": 0, "content_filter_results": safe()}])
+    let (safe, clear) = safe_words();
+    let results =
+        json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe, "jailbreak": clear});
+    json!([{"prompt_index": 0, "content_filter_results": results}])
+}
+
+fn safe_words() -> (Value, Value) {
+    (json!({"filtered": false, "severity": "safe"}), json!({"filtered": false, "detected": false}))
 }
 
 /// The tier that served a request which asked for `asked`.

@@ -86,6 +86,10 @@ fn echo(body: &Value) -> Value {
     let verbosity = body["text"]["verbosity"].as_str().unwrap_or("medium");
     json!({
         "background": false,
+        "completed_at": null,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+        "prompt_cache_retention": or("prompt_cache_retention", Value::Null),
         "instructions": or("instructions", Value::Null),
         "max_output_tokens": or("max_output_tokens", Value::Null),
         "max_tool_calls": or("max_tool_calls", Value::Null),
