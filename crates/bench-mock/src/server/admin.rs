@@ -40,7 +40,6 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Option<Reply> {
         ("POST", "reset") if name.is_empty() => {
             shared.engines.reset();
             shared.recall.clear();
-            shared.recall.clear();
             shared.log.take();
             Reply::json(200, &json!({"reset": true}))
         }

@@ -67,12 +67,6 @@ impl Recall {
         }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&self) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
     /// Models loaded now, and until when.
     pub(super) fn loaded(&self, now: OffsetDateTime) -> Vec<(String, OffsetDateTime)> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
