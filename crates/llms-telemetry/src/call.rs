@@ -97,6 +97,9 @@ impl<'a> Call<'a> {
         let outcome = failure.as_ref().map_or(Ok(()), |(code, ..)| Err(*code));
         let mut timeline = self.timeline.take();
         timeline.replayed |= self.seen.replayed;
+        if let Some((_, _, Some(error))) = &failure {
+            timeline.status = timeline.status.or(error.status());
+        }
         let streamed = self.operation == Operation::Stream;
 
         live.requests_active.add(-1, on.contract());

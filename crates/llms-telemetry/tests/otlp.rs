@@ -5,15 +5,17 @@ mod common;
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
+use base64::Engine;
 use common::{ANSWER, PROMPT, Scripted, request};
 use llms_core::{CallContext, ChatModel, ChatModelExt, SharedModel};
 use llms_telemetry::{Config, Telemetry, TelemetryError};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A request as it came in: first line and headers in lower case, and the body.
 type Posted = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
@@ -33,7 +35,7 @@ fn collector(status: u16) -> (String, Posted) {
     (address, posted)
 }
 
-fn serve(mut stream: TcpStream, status: u16, seen: &Posted) {
+fn serve(mut stream: impl Read + Write, status: u16, seen: &Posted) {
     let mut bytes = Vec::new();
     let mut buf = [0; 4096];
     loop {
@@ -61,6 +63,38 @@ fn serve(mut stream: TcpStream, status: u16, seen: &Posted) {
             .unwrap();
         }
     }
+}
+
+/// The same with TLS and a certificate of its own; also gives the file that holds it.
+fn tls_collector() -> (String, Posted, tempfile::NamedTempFile) {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], secret)
+        .unwrap();
+    let config = Arc::new(config);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(key.cert.der());
+    write!(file, "-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n").unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let posted = Posted::default();
+    let seen = posted.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (seen, config) = (seen.clone(), config.clone());
+            thread::spawn(move || {
+                let connection = rustls::ServerConnection::new(config).unwrap();
+                serve(rustls::StreamOwned::new(connection, stream.unwrap()), 200, &seen);
+            });
+        }
+    });
+    (address, posted, file)
 }
 
 fn env(vars: &[(&'static str, String)]) -> impl Fn(&str) -> Option<String> + Send + Sync + use<> {
@@ -149,7 +183,33 @@ fn an_unreachable_collector_is_one_error_and_no_hang() {
     assert!(start.elapsed() < Duration::from_secs(30), "far below what was allowed");
     let TelemetryError::NotDelivered { spans_lost, .. } = &told else { panic!("{told}") };
     assert_eq!(*spans_lost, 2);
-    assert!(told.to_string().contains("is a collector listening there"), "{told}");
+    let told = told.to_string();
+    assert!(told.contains("refused") && told.contains("is a collector listening there"), "{told}");
+}
+
+#[test]
+fn a_collector_with_a_certificate_of_its_own_is_trusted_by_file_only() {
+    let (address, posted, file) = tls_collector();
+    let path = file.path().to_str().unwrap().to_owned();
+    let vars = env(&[("OTEL_EXPORTER_OTLP_CERTIFICATE", path)]);
+    let telemetry = Telemetry::start(Config::new("x").with_endpoint(&address), &vars).unwrap();
+    runtime().block_on(call(&telemetry));
+    assert_eq!(telemetry.shutdown(Duration::from_secs(20)).unwrap().spans, 2);
+    let n = posted.lock().unwrap().len();
+    assert!(n >= 2);
+
+    let telemetry = Telemetry::start(Config::new("x").with_endpoint(&address), &env(&[])).unwrap();
+    runtime().block_on(call(&telemetry));
+    let told = telemetry.shutdown(Duration::from_secs(20)).unwrap_err().to_string();
+    assert!(told.contains("something listens on localhost"), "{told}");
+    assert_eq!(posted.lock().unwrap().len(), n);
+
+    let missing = env(&[("OTEL_EXPORTER_OTLP_CERTIFICATE", "no/such.pem".to_owned())]);
+    let told = Telemetry::start(Config::new("x").with_endpoint(&address), &missing).unwrap_err();
+    assert!(
+        told.to_string().contains("no/such.pem") && told.to_string().contains("expected a PEM file"),
+        "{told}"
+    );
 }
 
 #[test]

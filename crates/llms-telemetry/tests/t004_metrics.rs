@@ -108,6 +108,7 @@ fn every_request_counts_also_one_that_fails() {
     let spans = capture.spans();
     assert_eq!(spans[0].error.as_deref(), Some("rate_limit in headers (HTTP 429)"));
     assert_eq!(spans[0].attributes["error.type"], "rate_limit");
+    assert_eq!(spans[0].attributes["http.response.status_code"], "429");
     let exception = spans[0].events.iter().find(|(name, _)| name == "exception").unwrap();
     assert_eq!(exception.1["exception.type"], "rate_limit");
 }

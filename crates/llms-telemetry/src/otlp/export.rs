@@ -32,6 +32,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::settings::{Destination, Signal};
 use crate::TelemetryError;
 
+/// How long a failed export may take to find out why.
+const DIAGNOSIS: Duration = Duration::from_secs(1);
+
 /// The runtime that connections live on. Dropped anywhere, also inside another runtime, it never blocks.
 pub(super) struct Reactor(Option<Runtime>);
 
@@ -88,15 +91,12 @@ impl Ledger {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn settle(&self, result: &OTelSdkResult, endpoint: &str, advice: &str) {
-        let trouble = result.as_ref().err().map(|e| match e {
-            OTelSdkError::InternalFailure(why) => format!("{why}{advice}"),
-            other => format!("{other}{advice}"),
-        });
+    fn settle(&self, trouble: Option<String>, endpoint: &str) {
         self.exports.fetch_add(1, Relaxed);
         if let Some(why) = &trouble {
             self.failures.fetch_add(1, Relaxed);
             if !self.warned.swap(true, Relaxed) {
+                let why = why.as_str();
                 tracing::warn!(endpoint, why, "telemetry cannot be delivered; the run goes on without");
             }
         }
@@ -110,7 +110,8 @@ pub(super) struct Export<E> {
     reactor: Arc<Reactor>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) endpoint: String,
-    advice: &'static str,
+    /// Host and port, to find out what is wrong there.
+    host: Option<(String, u16)>,
     timeout: Duration,
 }
 
@@ -123,16 +124,17 @@ impl<E> fmt::Debug for Export<E> {
 
 impl<E> Export<E> {
     fn new(exporter: E, to: &Destination, reactor: &Arc<Reactor>) -> Self {
-        let advice = match to.url.port() {
-            Some(4317) => "; 4317 is usually the port for gRPC, this program speaks HTTP, usually on 4318",
-            _ => "",
-        };
+        let port = to.url.port_or_known_default();
+        let host = to.url.host().map(|h| match h {
+            url::Host::Ipv6(ip) => ip.to_string(),
+            other => other.to_string(),
+        });
         Self {
             exporter,
             reactor: reactor.clone(),
             ledger: Arc::default(),
             endpoint: to.shown(),
-            advice,
+            host: host.zip(port),
             timeout: to.timeout,
         }
     }
@@ -146,8 +148,29 @@ impl<E> Export<E> {
             }
         };
         let result = self.reactor.within(timed).await;
-        self.ledger.settle(&result, &self.endpoint, self.advice);
+        let trouble = match &result {
+            Ok(()) => None,
+            Err(error) => Some(self.reactor.within(self.explain(error)).await),
+        };
+        self.ledger.settle(trouble, &self.endpoint);
         result
+    }
+
+    /// What is wrong, in words. The exporter keeps the cause of a network error to itself, so a connection is tried.
+    async fn explain(&self, error: &OTelSdkError) -> String {
+        let OTelSdkError::InternalFailure(why) = error else { return error.to_string() };
+        let (Some((host, port)), true) = (&self.host, why.ends_with("network error")) else {
+            return why.clone();
+        };
+        let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
+        match tokio::time::timeout(DIAGNOSIS, connecting).await {
+            Err(_) => format!("no connection to {host} port {port} within {DIAGNOSIS:?}"),
+            Ok(Err(e)) => format!("no connection to {host} port {port}: {e}"),
+            Ok(Ok(_)) => format!(
+                "something listens on {host} port {port}, but does not answer as OTLP over HTTP does; is that its \
+                 gRPC port (usually 4317, HTTP is 4318), or http for https?"
+            ),
+        }
     }
 }
 
