@@ -153,7 +153,7 @@ where
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
         .auto_date_header(false);
-    let io = TokioIo::new(Ahead { socket, ahead, at: 0 });
+    let io = TokioIo::new(Ahead { socket, read: ahead, at: 0 });
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     // Whatever ends it, the client knows.
     tokio::select! {
@@ -223,7 +223,7 @@ async fn read(shared: &Shared, request: hyper::Request<Incoming>) -> Result<Requ
 /// A socket of which some bytes have been read already.
 struct Ahead<S> {
     socket: S,
-    ahead: Vec<u8>,
+    read: Vec<u8>,
     at: usize,
 }
 
@@ -234,7 +234,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let rest = &this.ahead[this.at..];
+        let rest = &this.read[this.at..];
         if rest.is_empty() {
             return Pin::new(&mut this.socket).poll_read(cx, buf);
         }

@@ -99,7 +99,7 @@ pub(super) struct Parts {
 
 /// Whether chunk `n` (from 0) of `of` ends a write.
 pub(super) fn ends_write(wire: &Wire, n: usize) -> bool {
-    (n + 1) % wire.chunks_per_write.max(1) as usize == 0
+    (n + 1).is_multiple_of(wire.chunks_per_write.max(1) as usize)
 }
 
 fn hex(mut n: usize, digits: &mut [u8; 16]) -> &[u8] {

@@ -102,6 +102,7 @@ pub enum Stamps {
 }
 
 impl Stamps {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks by reference
     fn is_call(&self) -> bool {
         *self == Self::Call
     }
