@@ -23,7 +23,7 @@ pub const PROVIDER: &str = "openai";
 /// Longest wait for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The wire format of chat completions for one model at one address.
+/// The wire format of one model at one address, in the API of its configuration.
 #[derive(Clone, Debug)]
 pub struct Codec {
     config: Arc<Config>,
@@ -71,7 +71,7 @@ impl wire::Codec for Codec {
     }
 
     fn hooks(&self, headers: &HeaderMap, report: &mut Hooks<'_>) {
-        hooks::of_headers(self.config.service, headers, report);
+        hooks::of_headers(&self.config, headers, report);
     }
 
     fn probe(&self) -> Result<Probe> {
@@ -86,8 +86,10 @@ impl wire::Codec for Codec {
     fn judge_probe(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Vec<(String, String)>> {
         let config = &*self.config;
         let key = if config.has_key { "sent" } else { "none" };
-        let mut facts = vec![("api_key".to_owned(), key.to_owned())];
+        let mut facts =
+            vec![("api_key".to_owned(), key.to_owned()), ("api".to_owned(), config.api.as_str().to_owned())];
         let server = headers.get(header::SERVER).and_then(|v| v.to_str().ok());
+        let server = server.filter(|s| !config.shows_secret(s));
         facts.extend(server.map(|s| ("server".to_owned(), s.to_owned())));
         if status == 404 && config.service == Service::Compatible {
             // It answers; not every server of this kind lists its models.
@@ -109,10 +111,10 @@ impl wire::Codec for Codec {
     }
 }
 
-/// A model that speaks chat completions over `transport`; the configured timeout limits calls without a deadline.
+/// A model that speaks the configured API over `transport`; the configured timeout limits calls without a deadline.
 pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
-    let timeout = config.timeout();
-    HttpModel::new(Codec::new(config), transport).with_timeout(timeout)
+    let (timeout, health) = (config.timeout(), config.health_probe());
+    HttpModel::new(Codec::new(config), transport).with_timeout(timeout).with_health_probe(health)
 }
 
 /// Builds models of this provider for a [`Registry`].

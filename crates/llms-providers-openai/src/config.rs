@@ -18,21 +18,31 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use llms_core::{
     CallPhase, Capabilities, ChatOptions, Error, ErrorCode, ModelInfo, Result,
     config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url},
+    health::HealthProbe,
+    wire::headers::{bearer, sensitive, user_headers},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
 use crate::{
-    address::{AZURE_HOSTS, Address, OPENAI_HOSTS, Service, is_host_of},
+    address::{AZURE_HOSTS, Address, OPENAI_HOSTS, Service, Wanted, is_host_of},
+    api::Api,
     codec::PROVIDER,
 };
 
 /// Keys understood in [`ModelConfig::provider_specific`]; any other is refused by name.
-pub const SPECIFIC_KEYS: &[&str] =
-    &["api_version", "azure_deployment", "max_tokens_field", "organization", "project", "stream_usage"];
+pub const SPECIFIC_KEYS: &[&str] = &[
+    "api",
+    "api_version",
+    "azure_deployment",
+    "max_tokens_field",
+    "organization",
+    "project",
+    "stream_usage",
+];
 
-/// The body field that carries [`ChatOptions::max_tokens`].
+/// The body field of chat completions that carries [`ChatOptions::max_tokens`]; the other APIs have one name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenLimitField {
     /// `max_completion_tokens`: the only one that reasoning models of OpenAI take.
@@ -45,9 +55,12 @@ pub enum TokenLimitField {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) model: String,
+    /// Named in the body in the place of the model (responses on Azure).
+    deployment: Option<String>,
     pub(crate) service: Service,
+    pub(crate) api: Api,
     pub(crate) base: Url,
-    pub(crate) chat: Uri,
+    pub(crate) endpoint: Uri,
     pub(crate) models: Uri,
     /// What every request carries; credentials are marked sensitive.
     pub(crate) headers: HeaderMap,
@@ -58,19 +71,58 @@ pub struct Config {
     pub(crate) stream_usage: bool,
     pub(crate) options: ChatOptions,
     pub(crate) timeout: Duration,
+    pub(crate) health: HealthProbe,
 }
 
 impl Config {
-    /// Checks `config` and looks up in `env` what it leaves out.
+    /// Checks `config` and looks up in `env` what it leaves out. Speaks the API of `provider_specific.api`, else the one
+    /// that `base_url` is the endpoint of, else chat completions.
     ///
     /// # Errors
     /// `invalid_config` naming every wrong field; `authentication_error` when the address is the vendor's own and
     /// there is no key for it, naming the variable to set.
     pub fn new(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
-        let mut errors = config.validate(&capabilities()).err().unwrap_or_default();
+        Self::speaking(None, config, env)
+    }
+
+    /// The same for chat completions.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); also when `config` names another API.
+    pub fn chat(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
+        Self::speaking(Some(Api::Chat), config, env)
+    }
+
+    /// The same for the Responses API.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); also when `config` names another API.
+    pub fn responses(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
+        Self::speaking(Some(Api::Responses), config, env)
+    }
+
+    /// The same for text completions.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); also when `config` names another API.
+    pub fn completions(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
+        Self::speaking(Some(Api::Completions), config, env)
+    }
+
+    fn speaking(api: Option<Api>, config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
+        let mut errors = config.validate(&Capabilities::default()).err().unwrap_or_default();
         let specific = Specific::read(&config.provider_specific, &mut errors);
-        let deployment = specific.azure_deployment.as_deref();
-        let place = match Address::find(config, deployment, specific.api_version.as_deref(), env) {
+        if let (Some(api), Some(other)) = (api, specific.api)
+            && api != other
+        {
+            errors.push("provider_specific.api", format!("expected `{api}` or nothing"), other);
+        }
+        let wanted = Wanted {
+            api: api.or(specific.api),
+            deployment: specific.azure_deployment.as_deref(),
+            api_version: specific.api_version.as_deref(),
+        };
+        let place = match Address::find(config, wanted, env) {
             Ok(place) => Some(place),
             // `validate` has already named a bad base_url.
             Err((field, ..)) if errors.errors.iter().any(|e| e.field == field) => None,
@@ -79,7 +131,7 @@ impl Config {
                 None
             }
         };
-        let headers = user_headers(&config.headers, &mut errors);
+        let headers = user_headers(&config.headers, &[], &mut errors);
         let key = config.api_key.clone().filter(|k| !k.expose_secret().trim().is_empty());
         errors.check(
             key.as_ref().is_none_or(|k| bearer(k).is_some()),
@@ -90,7 +142,7 @@ impl Config {
         errors.into_result()?;
         let place = place.expect("invariant: without a place there was an error");
 
-        let Address { service, base, chat, models, predates_newer_fields } = place;
+        let Address { service, api, base, endpoint, models, deployment, predates_newer_fields } = place;
         let own = headers.contains_key(header::AUTHORIZATION) || headers.contains_key("api-key");
         let key = match key {
             Some(key) => Some(key),
@@ -99,9 +151,11 @@ impl Config {
         };
         let mut config = Self {
             model: config.model.clone(),
+            deployment,
             service,
+            api,
             base,
-            chat,
+            endpoint,
             models,
             headers: HeaderMap::new(),
             // What follows the scheme (`Bearer …`). Short values (`x-team: prod`) are no credentials and would blacken
@@ -121,6 +175,7 @@ impl Config {
             stream_usage: specific.stream_usage.unwrap_or(!predates_newer_fields),
             options: config.options.clone(),
             timeout: config.timeout,
+            health: config.health,
         };
         config.fill_headers(key, &specific, env, headers)?;
         Ok(config)
@@ -166,7 +221,22 @@ impl Config {
         &self.model
     }
 
-    /// Where requests go, up to but without `/chat/completions`.
+    /// Which API is spoken.
+    pub fn api(&self) -> Api {
+        self.api
+    }
+
+    /// How health is probed.
+    pub fn health_probe(&self) -> HealthProbe {
+        self.health
+    }
+
+    /// What bodies name as the model.
+    pub(crate) fn wire_model(&self) -> &str {
+        self.deployment.as_deref().unwrap_or(&self.model)
+    }
+
+    /// Where requests go, up to but without the path of the API (`/chat/completions`).
     pub fn base_url(&self) -> &Url {
         &self.base
     }
@@ -196,32 +266,41 @@ impl Config {
         self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 
+    /// Whether a text quotes what may never be printed.
+    pub(crate) fn shows_secret(&self, text: &str) -> bool {
+        self.secrets().any(|secret| text.contains(secret))
+    }
+
+    /// What the wire can say. Whether a model understands images or tools is the model's affair; refusals are clear.
+    fn capabilities(&self) -> Capabilities {
+        let rich = self.api != Api::Completions;
+        Capabilities {
+            streaming: true,
+            tools: rich,
+            images: rich,
+            documents: rich,
+            structured_output: rich,
+            usage: true,
+            seed: self.api != Api::Responses || self.service == Service::Compatible,
+            ..Capabilities::default()
+        }
+    }
+
     /// Who answers, where, and what it can do.
     pub(crate) fn info(&self) -> ModelInfo {
         ModelInfo {
             provider: PROVIDER.to_owned(),
             model: self.model.clone(),
             endpoint: Some(self.base.as_str().trim_end_matches('/').to_owned()),
-            capabilities: capabilities(),
+            capabilities: self.capabilities(),
         }
-    }
-}
-
-/// What the wire can say. Whether a model understands images or tools is the model's affair; refusals are clear.
-fn capabilities() -> Capabilities {
-    Capabilities {
-        streaming: true,
-        tools: true,
-        images: true,
-        usage: true,
-        seed: true,
-        ..Capabilities::default()
     }
 }
 
 /// [`ModelConfig::provider_specific`], read.
 #[derive(Default)]
 struct Specific {
+    api: Option<Api>,
     api_version: Option<String>,
     azure_deployment: Option<String>,
     organization: Option<String>,
@@ -242,6 +321,15 @@ impl Specific {
                 }
             };
             match key.as_str() {
+                "api" => {
+                    s.api = value.as_str().and_then(Api::of);
+                    errors.check(
+                        s.api.is_some(),
+                        "provider_specific.api",
+                        "expected \"chat\", \"responses\" or \"completions\"",
+                        value,
+                    );
+                }
                 "api_version" => s.api_version = text(),
                 "azure_deployment" => s.azure_deployment = text(),
                 "organization" => s.organization = text(),
@@ -328,38 +416,7 @@ fn no_key(message: String) -> Error {
         .with_phase(CallPhase::Prepare)
 }
 
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn bearer(key: &SecretString) -> Option<HeaderValue> {
-    sensitive(&format!("Bearer {}", key.expose_secret().trim()))
-}
-
 fn bad_value(what: &str) -> Error {
     let message = format!("{what} holds characters that no HTTP header can carry; set it again");
     Error::new("openai.configure", ErrorCode::InvalidConfig, message).with_phase(CallPhase::Prepare)
-}
-
-/// The configured headers, all marked sensitive: they may be credentials of a gateway.
-fn user_headers(headers: &BTreeMap<String, String>, errors: &mut ConfigErrors) -> HeaderMap {
-    const OF_THE_TRANSPORT: [&str; 5] =
-        ["host", "content-length", "connection", "transfer-encoding", "accept-encoding"];
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let field = format!("headers.{name}");
-        match (HeaderName::try_from(name.as_str()), sensitive(value)) {
-            (Ok(n), _) if OF_THE_TRANSPORT.contains(&n.as_str()) => {
-                errors.push(field, "expected a header that the transport does not set itself", n);
-            }
-            (Ok(n), Some(v)) => {
-                map.insert(n, v);
-            }
-            (Err(_), _) => errors.push(field, "expected the name of an HTTP header", name),
-            (_, None) => errors.push(field, "expected visible characters", "others"),
-        }
-    }
-    map
 }

@@ -7,14 +7,11 @@
 use http::HeaderMap;
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after},
+    wire::refusal::{redact, retry_after, shorten},
 };
 use serde_json::Value;
 
-use crate::{codec::PROVIDER, config::Config};
-
-/// Longest message kept, in characters.
-const MAX_MESSAGE: usize = 1000;
+use crate::{api::Api, codec::PROVIDER, config::Config, hooks};
 
 /// An error of this provider.
 pub(crate) fn new(op: &'static str, code: ErrorCode, message: impl Into<String>) -> Error {
@@ -37,9 +34,9 @@ pub(crate) fn malformed(
     new(op, ErrorCode::MalformedResponse, format!("expected {expected} as JSON ({why}); check base_url"))
 }
 
-/// The answer is well formed and holds nothing.
-pub(crate) fn empty(op: &'static str) -> Error {
-    new(op, ErrorCode::EmptyResponse, "the answer holds no choices; expected one")
+/// The answer is well formed and has no `what` in it.
+pub(crate) fn empty(op: &'static str, what: &str) -> Error {
+    new(op, ErrorCode::EmptyResponse, format!("the answer has no {what}; expected one"))
 }
 
 /// The model is not among those the server lists.
@@ -48,7 +45,7 @@ pub(crate) fn model_missing(config: &Config, names: &[&str]) -> Error {
     let shown = names[..names.len().min(SHOWN)].join(", ");
     let more = if names.len() > SHOWN { ", …" } else { "" };
     let message = format!("the server does not list the model `{}`; it lists {shown}{more}", config.model);
-    new("openai.health", ErrorCode::ModelNotAvailable, message)
+    new("openai.health", ErrorCode::ModelNotAvailable, redact(&message, config.secrets()))
 }
 
 /// A refusal: any status outside 200–299.
@@ -69,21 +66,29 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
             );
         }
         ErrorCode::NotFound => {
-            message.push_str(&format!(" (asked for {}; check base_url)", config.chat));
+            message.push_str(&format!(" (asked for {}; check base_url)", config.endpoint));
+            if config.api == Api::Responses {
+                message.push_str(
+                    " (not every server has the responses API: provider_specific.api = \"chat\" is what all have)",
+                );
+            }
             if let Some(to) = header("location") {
                 message.push_str(&format!(" (the server points to {})", redact(to, config.secrets())));
             }
         }
         _ => {}
     }
-    let mut error = new("openai.chat", code, message).with_status(status);
+    let mut error = new(config.api.op(), code, message).with_status(status);
     if let Some(word) = report.word(config) {
         error = error.with_provider_code(word);
     }
-    if let Some(id) = header("x-request-id").or_else(|| header("apim-request-id")) {
+    let id = header("x-request-id").or_else(|| header("apim-request-id"));
+    if let Some(id) = id.filter(|id| !config.shows_secret(id)) {
         error = error.with_request_id(id);
     }
-    if let Some(wait) = retry_after(headers) {
+    // The reset headers come with every answer; only for a limit that was hit do they say how long to wait.
+    let by_reset = || hooks::wait_for_reset(config.service, headers).filter(|_| code == ErrorCode::RateLimit);
+    if let Some(wait) = retry_after(headers).or_else(by_reset) {
         error = error.with_retry_after(wait);
     }
     error
@@ -97,6 +102,16 @@ pub(crate) fn in_answer(config: &Config, op: &'static str, json: &str, otherwise
         Err(_) => Report::of_text(json),
     };
     report.into_error(config, op, otherwise)
+}
+
+/// A response whose state is `failed`: its error object may stand in the response inside an event.
+pub(crate) fn of_failed(config: &Config, op: &'static str, json: &str, otherwise: ErrorCode) -> Error {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    let found = [&value["response"]["error"], &value["error"]].into_iter().find(|e| !e.is_null());
+    match found {
+        Some(error) => Report::read(error).into_error(config, op, otherwise),
+        None => new(op, otherwise, "the response failed, and the server does not say why"),
+    }
 }
 
 /// An error that stands where an answer should, without an `error` field (`{"object":"error","message":…}`,
@@ -137,9 +152,10 @@ impl Report {
             return report;
         }
         let mut report = Self::default();
-        for key in ["code", "type", "status", "statusCode"] {
+        for key in ["code", "type", "status", "statusCode", "http_status_code", "error_type"] {
             match &object[key] {
-                Value::String(s) if !s.is_empty() => report.words.push(s.clone()),
+                // The type of an event of the Responses API says nothing more.
+                Value::String(s) if !s.is_empty() && s != "error" => report.words.push(s.clone()),
                 Value::Number(n) => {
                     report.status = report.status.or(n.as_u64().and_then(|n| n.try_into().ok()));
                 }
@@ -148,7 +164,8 @@ impl Report {
         }
         report.words.extend(object["innererror"]["code"].as_str().map(str::to_owned));
         report.status = report.status.or_else(|| report.words.iter().find_map(|w| w.parse().ok()));
-        report.message = ["message", "msg", "detail"].iter().find_map(|key| match &object[key] {
+        // `error`: text generation inference, inside a stream.
+        report.message = ["message", "msg", "detail", "error"].iter().find_map(|key| match &object[key] {
             Value::Null => None,
             Value::String(s) => Some(s.clone()),
             other => Some(other.to_string()),
@@ -179,18 +196,13 @@ impl Report {
 
     /// The message, without keys, cut to a readable length.
     fn message(&self, config: &Config) -> Option<String> {
-        let message = redact(self.message.as_deref()?.trim(), config.secrets());
-        let cut = message.char_indices().nth(MAX_MESSAGE).map(|(at, _)| at);
-        Some(match cut {
-            Some(at) => format!("{}…", &message[..at]),
-            None => message,
-        })
+        Some(shorten(&redact(self.message.as_deref()?.trim(), config.secrets())))
     }
 
     /// The server's own word for the failure.
     fn word(&self, config: &Config) -> Option<String> {
         let word = self.words.iter().find(|w| w.parse::<u16>().is_err()).or(self.words.first())?;
-        Some(redact(word, config.secrets()).chars().take(MAX_MESSAGE).collect())
+        Some(shorten(&redact(word, config.secrets())))
     }
 
     /// What it means; `None` when neither words nor status are known.
@@ -210,7 +222,7 @@ impl Report {
             404 if self.is_about_a_model() => ErrorCode::ModelNotAvailable,
             // Redirects are not followed: the address is wrong.
             300..=399 | 404 | 405 => ErrorCode::NotFound,
-            408 => ErrorCode::Timeout,
+            408 | 504 => ErrorCode::Timeout,
             429 if self.is_about_quota() => ErrorCode::QuotaExceeded,
             429 => ErrorCode::RateLimit,
             400..=499 => ErrorCode::InvalidRequest,
@@ -259,6 +271,27 @@ fn of_word(word: &str) -> Option<ErrorCode> {
         "context_length_exceeded" | "exceed_context_size_error" | "invalid_prompt" => {
             ErrorCode::InvalidRequest
         }
+        // A response that failed (Responses API).
+        "image_content_policy_violation" | "bio_policy" | "misalignment_policy_violation" => {
+            ErrorCode::ContentFiltered
+        }
+        "invalid_image"
+        | "invalid_image_format"
+        | "invalid_base64_image"
+        | "invalid_image_url"
+        | "image_too_large"
+        | "image_too_small"
+        | "image_parse_error"
+        | "invalid_image_mode"
+        | "image_file_too_large"
+        | "unsupported_image_media_type"
+        | "empty_image_file"
+        | "failed_to_download_image"
+        | "image_file_not_found"
+        | "data_residency_mismatch" => ErrorCode::InvalidRequest,
+        "vector_store_timeout" => ErrorCode::Timeout,
+        // Text generation inference, which says 424 with them.
+        "generation" | "incomplete_generation" => ErrorCode::Internal,
         // llama.cpp while it loads its model; OpenAI when it asks to slow down the ramp.
         "unavailable_error" | "server_overloaded" | "engine_overloaded" | "overloaded_error"
         | "slow_down" | "overloaded" => ErrorCode::Overloaded,

@@ -2,10 +2,10 @@
 //!
 //! After a full parse that gave one text (or one piece of reasoning) and nothing else, the bytes around that text are
 //! kept. A frame with the same bytes around a run without quote, backslash or control byte can only parse to the same
-//! chunk with that run as its text, so the run is the event. OpenAI's random padding (`"obfuscation":"…"`, a field that
-//! the parse skips) may differ too, under the same rule. Never taken for finish, usage, timings or tool frames: those
-//! are not learned from, and no other frame can look like a learned one. Property-tested against the full parse in
-//! `tests/replay.rs`.
+//! chunk with that run as its text, so the run is the event. Two fields that the parse skips may differ too, under the
+//! same rule: OpenAI's random padding (`"obfuscation":"…"`) and the event counter of the Responses API
+//! (`"sequence_number":7`). Never taken for finish, usage, timings or tool frames: those are not learned from, and no
+//! other frame can look like a learned one. Property-tested against the full parse in `tests/replay.rs`.
 
 /// What the learned text was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,61 +17,104 @@ pub(crate) enum Kind {
     Reasoning,
 }
 
+/// A place where frames may differ from the learned one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hole {
+    /// The text: not empty.
+    #[default]
+    Text,
+    /// Any other string.
+    Padding,
+    /// A whole number.
+    Number,
+}
+
 /// The bytes around the text of the last fully parsed plain chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     kind: Kind,
-    /// Up to and including the opening quote of the text; empty until something was learned.
-    before: String,
-    /// From the closing quote on; with padding, up to and including the padding's opening quote.
-    after: String,
-    /// With padding, from its closing quote on.
-    tail: String,
+    /// How many holes there are; 0 until something was learned.
+    count: usize,
+    holes: [Hole; MAX_HOLES],
+    /// What stands before, between and behind the holes.
+    parts: [String; MAX_HOLES + 1],
 }
 
+const MAX_HOLES: usize = 3;
 /// What stands before OpenAI's padding.
 const PADDING: &str = "\"obfuscation\":\"";
+/// What stands before the counter of the Responses API.
+const NUMBER: &str = "\"sequence_number\":";
 
 impl Plain {
     /// Keeps what stands around `text`, a slice of `data`.
     pub(crate) fn learn(&mut self, data: &str, kind: Kind, text: &str) {
-        self.kind = kind;
-        for kept in [&mut self.before, &mut self.after, &mut self.tail] {
-            kept.clear();
-        }
+        self.count = 0;
         // Slices of one string: the distance of their beginnings is the offset.
         let start = (text.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
-        let around = data.get(..start).zip(start.checked_add(text.len()).and_then(|end| data.get(end..)));
-        let Some((before, after)) = around.filter(|(b, a)| b.ends_with('"') && a.starts_with('"')) else {
+        let Some(end) = start.checked_add(text.len()) else { return };
+        let around = data.get(..start).zip(data.get(end..));
+        if !around.is_some_and(|(before, after)| before.ends_with('"') && after.starts_with('"')) {
             return;
-        };
-        let (after, tail) = match after.find(PADDING) {
-            Some(at) => {
-                let (after, padded) = after.split_at(at + PADDING.len());
-                let Some(end) = padded.find('"').filter(|end| is_plain(&padded[..*end])) else { return };
-                (after, &padded[end..])
+        }
+        let mut holes = [(start, end, Hole::Text); MAX_HOLES];
+        let mut count = 1;
+        for (mark, hole) in [(PADDING, Hole::Padding), (NUMBER, Hole::Number)] {
+            if let Some(at) = data.find(mark).map(|at| at + mark.len()) {
+                // A padding with escapes may end later than it seems: nothing can be learned from it.
+                let Some(len) = length(hole, &data[at..]) else { return };
+                holes[count] = (at, at + len, hole);
+                count += 1;
             }
-            None => (after, ""),
-        };
-        self.before.push_str(before);
-        self.after.push_str(after);
-        self.tail.push_str(tail);
+        }
+        let holes = &mut holes[..count];
+        holes.sort_unstable_by_key(|(at, ..)| *at);
+        let mut from = 0;
+        for (i, &mut (at, end, hole)) in holes.iter_mut().enumerate() {
+            let Some(part) = data.get(from..at) else { return };
+            self.keep(i, part);
+            self.holes[i] = hole;
+            from = end;
+        }
+        self.keep(count, &data[from..]);
+        self.kind = kind;
+        self.count = count;
     }
 
-    /// The text of a frame that differs from the learned one in its text (and padding) only.
+    fn keep(&mut self, i: usize, part: &str) {
+        self.parts[i].clear();
+        self.parts[i].push_str(part);
+    }
+
+    /// The text of a frame that differs from the learned one in its holes only.
     #[inline]
     pub(crate) fn text<'d>(&self, data: &'d str) -> Option<(Kind, &'d str)> {
-        if self.before.is_empty() {
+        if self.count == 0 {
             return None;
         }
-        let rest = data.strip_prefix(&*self.before)?;
+        let mut rest = data.strip_prefix(&*self.parts[0])?;
+        let mut text = "";
+        for (hole, after) in self.holes[..self.count].iter().zip(&self.parts[1..]) {
+            let (found, tail) = rest.split_at(length(*hole, rest)?);
+            if *hole == Hole::Text {
+                text = found;
+            }
+            rest = tail.strip_prefix(&**after)?;
+        }
+        (rest.is_empty() && !text.is_empty()).then_some((self.kind, text))
+    }
+}
+
+/// How long the content of a hole is at the beginning of `rest`; `None` when no such content is there.
+#[inline]
+fn length(hole: Hole, rest: &str) -> Option<usize> {
+    match hole {
         // Without an escape the text ends at the first quote.
-        let (text, rest) = rest.split_at(rest.find('"')?);
-        let padding = rest.strip_prefix(&*self.after)?.strip_suffix(&*self.tail)?;
-        let as_learned = !text.is_empty()
-            && is_plain(text)
-            && (padding.is_empty() || (!self.tail.is_empty() && is_plain(padding)));
-        as_learned.then_some((self.kind, text))
+        Hole::Text | Hole::Padding => rest.find('"').filter(|end| is_plain(&rest[..*end])),
+        Hole::Number => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            (digits == 1 || (digits > 1 && !rest.starts_with('0'))).then_some(digits)
+        }
     }
 }
 
@@ -126,6 +169,21 @@ mod tests {
         ] {
             check(learned, "x1", data, expected);
         }
+    }
+
+    #[test]
+    fn the_counter_may_differ_wherever_it_stands() {
+        let before = r#"{"t":"d","sequence_number":9,"c":"x1","obfuscation":"a"}"#;
+        check(before, "x1", r#"{"t":"d","sequence_number":10,"c":"y","obfuscation":"bc"}"#, Some("y"));
+        check(before, "x1", r#"{"t":"d","sequence_number":0,"c":"y","obfuscation":""}"#, Some("y"));
+        check(before, "x1", r#"{"t":"d","sequence_number":1.5,"c":"y","obfuscation":"bc"}"#, None);
+        check(before, "x1", r#"{"t":"d","sequence_number":01,"c":"y","obfuscation":"bc"}"#, None);
+        check(before, "x1", r#"{"t":"d","sequence_number":,"c":"y","obfuscation":"bc"}"#, None);
+        let behind = r#"{"c":"x1","sequence_number":9}"#;
+        check(behind, "x1", r#"{"c":"yy","sequence_number":123}"#, Some("yy"));
+        check(behind, "x1", r#"{"c":"yy","sequence_number":123,"f":1}"#, None);
+        // A counter that is no number is a fixed part of nothing.
+        check(r#"{"c":"x1","sequence_number":null}"#, "x1", r#"{"c":"y","sequence_number":null}"#, None);
     }
 
     #[test]

@@ -1,29 +1,36 @@
-//! A [`ChatRequest`] as the bytes of `POST …/chat/completions`.
+//! A [`ChatRequest`] as the bytes of a request, whichever API is spoken.
 //!
 //! Second step of the flow, before the clock starts. What the wire cannot say is refused by name, never left out
-//! silently. Defaults of the configuration are merged here; fields of `extra` win over fields of ours.
+//! silently. Defaults of the configuration are merged here; fields of `extra` win over fields of ours. What stands here
+//! is what the APIs share: checks, the merging of `extra`, documents and images; the bodies are written by the modules.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use llms_core::{
-    ChatOptions, ChatRequest, ErrorCode, Message, Result, ToolCall, ToolDefinition,
-    chat::{Content, ImageData, ToolChoice},
+    ChatOptions, ChatRequest, ErrorCode, Message, Result,
+    chat::{Content, DocumentData, ImageData, ResponseFormat, ToolChoice},
     config::{ConfigErrors, validate_options},
     wire::{Delivery, Prepared},
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::{
-    address::Service,
-    config::{Config, TokenLimitField},
-    error,
-};
+use crate::{address::Service, api::Api, chat, completions, config::Config, error, responses};
 
 const OP: &str = "openai.encode";
 
-/// Fields of `extra` that would change what is asked for, or how the answer must be read.
-const RESERVED: [&str; 5] = ["messages", "model", "stream", "tool_choice", "tools"];
+/// Everything a body is written from.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) request: &'a ChatRequest,
+    /// Those of the request, then those of the configuration.
+    pub(crate) options: &'a ChatOptions,
+    pub(crate) stream: bool,
+}
 
 /// The request as bytes.
 ///
@@ -31,258 +38,178 @@ const RESERVED: [&str; 5] = ["messages", "model", "stream", "tool_choice", "tool
 /// `invalid_request` naming the field that the wire cannot say.
 pub(crate) fn encode(config: &Config, request: &ChatRequest, delivery: Delivery) -> Result<Prepared> {
     let options = request.options.clone().or(&config.options);
-    check(config, request, &options)?;
-    let body = Body { config, request, options: &options, stream: delivery == Delivery::Stream };
-    let body = serde_json::to_vec(&body).map_err(|e| {
+    let stream = delivery == Delivery::Stream;
+    let asked = Asked { config, request, options: &options, stream };
+    let mut errors = ConfigErrors::default();
+    asked.check(&mut errors);
+    match config.api {
+        Api::Chat => chat::request::check(asked, &mut errors),
+        Api::Responses => responses::request::check(asked, &mut errors),
+        Api::Completions => completions::check(asked, &mut errors),
+    }
+    errors
+        .into_result()
+        .map_err(|e| error::new(OP, ErrorCode::InvalidRequest, e.to_string()).with_source(e))?;
+    let body = match config.api {
+        Api::Chat => serde_json::to_vec(&chat::request::Body(asked)),
+        Api::Responses => serde_json::to_vec(&responses::request::Body(asked)),
+        Api::Completions => serde_json::to_vec(&completions::Body(asked)),
+    };
+    let body = body.map_err(|e| {
         error::new(OP, ErrorCode::InvalidRequest, format!("the request cannot be written as JSON: {e}"))
     })?;
     let mut headers = config.headers.clone();
-    let accept = match delivery {
-        Delivery::Stream => "text/event-stream",
-        Delivery::Whole => "application/json",
-    };
+    let accept = if stream { "text/event-stream" } else { "application/json" };
     headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    Ok(Prepared { method: Method::POST, uri: config.chat.clone(), headers, body: Bytes::from(body) })
+    Ok(Prepared { method: Method::POST, uri: config.endpoint.clone(), headers, body: Bytes::from(body) })
 }
 
-fn check(config: &Config, request: &ChatRequest, options: &ChatOptions) -> Result<()> {
-    let mut errors = ConfigErrors::default();
-    validate_options(options, &config.info().capabilities, &mut errors);
-    errors.check(!request.messages.is_empty(), "messages", "expected at least one message", "none");
-    errors.check(
-        options.top_k.is_none() || config.service == Service::Compatible,
-        "options.top_k",
-        "expected none: OpenAI and Azure have no such option, compatible servers do",
-        options.top_k.unwrap_or_default(),
-    );
-    for field in RESERVED {
+impl Asked<'_> {
+    /// Whether the server is OpenAI's or Azure's, whose options are known; others may know more.
+    pub(crate) fn is_vendor(&self) -> bool {
+        self.config.service != Service::Compatible
+    }
+
+    fn check(&self, errors: &mut ConfigErrors) {
+        let Self { config, request, options, .. } = self;
+        validate_options(options, &config.info().capabilities, errors);
+        errors.check(!request.messages.is_empty(), "messages", "expected at least one message", "none");
         errors.check(
-            !options.extra.contains_key(field),
-            &format!("options.extra.{field}"),
-            "expected a field that the request does not set itself",
-            field,
+            options.top_k.is_none() || !self.is_vendor(),
+            "options.top_k",
+            "expected none: OpenAI and Azure have no such option, compatible servers do",
+            options.top_k.unwrap_or_default(),
+        );
+        if let Some(n) = options.extra.get("n") {
+            errors.check(*n == 1, "options.extra.n", "expected 1: one answer per request", n);
+        }
+        if let ToolChoice::Tool(name) = &request.tool_choice {
+            errors.check(
+                request.tools.iter().any(|t| t.name == *name),
+                "tool_choice",
+                "expected one of the tools offered",
+                name,
+            );
+        }
+        for (m, p, part) in self.parts() {
+            let known =
+                matches!(part, Content::Text { .. } | Content::Image { .. } | Content::Document { .. });
+            let field = format!("messages[{m}].content[{p}]");
+            errors.check(known, &field, "expected a text, an image or a document", "another kind");
+        }
+        errors.check(
+            matches!(request.format, None | Some(ResponseFormat::Json | ResponseFormat::JsonSchema { .. })),
+            "format",
+            "expected JSON or a JSON schema",
+            "another kind",
+        );
+        errors.check(
+            request.cache.is_empty(),
+            "cache",
+            "expected no marks: servers of this kind cache prompts by themselves",
+            request.cache.len(),
         );
     }
-    if let Some(n) = options.extra.get("n") {
-        errors.check(*n == 1, "options.extra.n", "expected 1: one answer per request", n);
-    }
-    if let ToolChoice::Tool(name) = &request.tool_choice {
-        errors.check(
-            request.tools.iter().any(|t| t.name == *name),
-            "tool_choice",
-            "expected one of the tools offered",
-            name,
-        );
-    }
-    errors.into_result().map_err(|e| error::new(OP, ErrorCode::InvalidRequest, e.to_string()).with_source(e))
-}
 
-/// The body. Written by hand, so that a field given in `extra` stands in the place of ours, not beside it.
-struct Body<'a> {
-    config: &'a Config,
-    request: &'a ChatRequest,
-    options: &'a ChatOptions,
-    stream: bool,
-}
-
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let Self { config, request, options, stream } = self;
-        let mut fields = Fields { map: s.serialize_map(None)?, extra: &options.extra };
-        fields.put("model", &config.model)?;
-        fields.put("messages", &WireMessages(&request.messages))?;
-        if *stream {
-            fields.put("stream", &true)?;
-            if config.stream_usage {
-                fields.put("stream_options", &StreamOptions { include_usage: true })?;
-            }
-        }
-        fields.some("temperature", options.temperature.as_ref())?;
-        fields.some("top_p", options.top_p.as_ref())?;
-        fields.some("top_k", options.top_k.as_ref())?;
-        let limit = match config.token_limit {
-            TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
-            TokenLimitField::MaxTokens => "max_tokens",
-        };
-        fields.some(limit, options.max_tokens.as_ref())?;
-        fields.some("stop", Some(&options.stop_sequences).filter(|s| !s.is_empty()))?;
-        fields.some("frequency_penalty", options.frequency_penalty.as_ref())?;
-        fields.some("presence_penalty", options.presence_penalty.as_ref())?;
-        fields.some("seed", options.seed.as_ref())?;
-        if !request.tools.is_empty() {
-            fields.put("tools", &WireTools(&request.tools))?;
-            fields.some("tool_choice", choice(&request.tool_choice).as_ref())?;
-        }
-        for (name, value) in &options.extra {
-            fields.map.serialize_entry(name, value)?;
-        }
-        fields.map.end()
-    }
-}
-
-struct Fields<'a, M> {
-    map: M,
-    extra: &'a std::collections::BTreeMap<String, Value>,
-}
-
-impl<M: SerializeMap> Fields<'_, M> {
-    fn put<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), M::Error> {
-        if self.extra.contains_key(name) { Ok(()) } else { self.map.serialize_entry(name, value) }
-    }
-
-    fn some<T: Serialize + ?Sized>(&mut self, name: &str, value: Option<&T>) -> Result<(), M::Error> {
-        value.map_or(Ok(()), |v| self.put(name, v))
-    }
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-struct WireMessages<'a>(&'a [Message]);
-
-impl Serialize for WireMessages<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.0.iter().map(WireMessage::from))
-    }
-}
-
-#[derive(Serialize)]
-#[serde(tag = "role", rename_all = "snake_case")]
-enum WireMessage<'a> {
-    System {
-        content: &'a str,
-    },
-    User {
-        content: UserContent<'a>,
-    },
-    Assistant {
-        /// `null` when it only called tools: left out, some servers refuse the message.
-        content: Option<&'a str>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        tool_calls: Vec<WireCall<'a>>,
-    },
-    /// The wire has no mark of failure: the content has to say it.
-    Tool {
-        tool_call_id: &'a str,
-        content: &'a str,
-    },
-}
-
-impl<'a> From<&'a Message> for WireMessage<'a> {
-    fn from(message: &'a Message) -> Self {
-        match message {
-            Message::System { content } => Self::System { content },
-            Message::User { content } => Self::User { content: content.as_slice().into() },
-            Message::Assistant { content, tool_calls, .. } => Self::Assistant {
-                content: (!content.is_empty() || tool_calls.is_empty()).then_some(content),
-                tool_calls: tool_calls.iter().map(WireCall::from).collect(),
-            },
-            Message::Tool { call_id, content, .. } => Self::Tool { tool_call_id: call_id, content },
+    /// Refuses fields of `extra` that would change what is asked for, or how the answer must be read.
+    pub(crate) fn reserve(&self, fields: &[&str], errors: &mut ConfigErrors) {
+        for field in fields {
+            errors.check(
+                !self.options.extra.contains_key(*field),
+                &format!("options.extra.{field}"),
+                "expected a field that the request does not set itself",
+                field,
+            );
         }
     }
-}
 
-/// A plain string when there is one text: the form that every server knows.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum UserContent<'a> {
-    Text(&'a str),
-    Parts(Vec<Part<'a>>),
-}
-
-impl<'a> From<&'a [Content]> for UserContent<'a> {
-    fn from(content: &'a [Content]) -> Self {
-        match content {
-            [] => Self::Text(""),
-            [Content::Text { text }] => Self::Text(text),
-            parts => Self::Parts(parts.iter().filter_map(Part::of).collect()),
+    /// Refuses options that an API of OpenAI's does not have; compatible servers may.
+    pub(crate) fn refuse_of_vendor(&self, fields: &[(&str, bool)], errors: &mut ConfigErrors) {
+        for (field, given) in fields {
+            errors.check(
+                !(*given && self.is_vendor()),
+                &format!("options.{field}"),
+                &format!("expected none: the {} API has no such option", self.config.api),
+                "one",
+            );
         }
     }
-}
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
-    Text { text: &'a str },
-    ImageUrl { image_url: ImageUrl<'a> },
-}
-
-#[derive(Serialize)]
-struct ImageUrl<'a> {
-    url: std::borrow::Cow<'a, str>,
-}
-
-impl<'a> Part<'a> {
-    fn of(content: &'a Content) -> Option<Self> {
-        Some(match content {
-            Content::Text { text } => Self::Text { text },
-            Content::Image { data } => Self::ImageUrl {
-                image_url: ImageUrl {
-                    url: match data {
-                        ImageData::Url(url) => url.into(),
-                        ImageData::Inline { media_type, base64 } => {
-                            format!("data:{media_type};base64,{base64}").into()
-                        }
-                    },
-                },
-            },
-            _ => return None,
+    /// The parts of all user messages, with their place.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, usize, &Content)> {
+        self.request.messages.iter().enumerate().flat_map(|(m, message)| {
+            let parts = if let Message::User { content } = message { content.as_slice() } else { &[] };
+            parts.iter().enumerate().map(move |(p, part)| (m, p, part))
         })
     }
 }
 
-#[derive(Serialize)]
-struct WireCall<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    function: WireFunction<'a>,
+/// A body under way; a field given in `extra` stands in the place of ours, not beside it.
+pub(crate) struct Fields<'a, M> {
+    pub(crate) map: M,
+    pub(crate) extra: &'a BTreeMap<String, Value>,
 }
 
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: &'a str,
-    arguments: &'a str,
-}
-
-impl<'a> From<&'a ToolCall> for WireCall<'a> {
-    fn from(call: &'a ToolCall) -> Self {
-        // A call without arguments comes as an empty text; sent back as such, servers that parse it choke.
-        let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-        Self { id: &call.id, r#type: "function", function: WireFunction { name: &call.name, arguments } }
+impl<M: SerializeMap> Fields<'_, M> {
+    /// A field, unless `extra` has it.
+    pub(crate) fn put<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), M::Error> {
+        if self.extra.contains_key(name) { Ok(()) } else { self.map.serialize_entry(name, value) }
     }
-}
 
-struct WireTools<'a>(&'a [ToolDefinition]);
+    /// A field, if there is a value and unless `extra` has it.
+    pub(crate) fn some<T: Serialize + ?Sized>(
+        &mut self,
+        name: &str,
+        value: Option<&T>,
+    ) -> Result<(), M::Error> {
+        value.map_or(Ok(()), |v| self.put(name, v))
+    }
 
-impl Serialize for WireTools<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Tool<'a> {
-            r#type: &'static str,
-            function: Definition<'a>,
+    /// The fields of `extra`, those in `but` aside; the end of the body.
+    pub(crate) fn end(mut self, but: &[&str]) -> Result<M::Ok, M::Error> {
+        for (name, value) in self.extra {
+            if !but.contains(&name.as_str()) {
+                self.map.serialize_entry(name, value)?;
+            }
         }
-        #[derive(Serialize)]
-        struct Definition<'a> {
-            name: &'a str,
-            #[serde(skip_serializing_if = "str::is_empty")]
-            description: &'a str,
-            parameters: &'a Value,
-        }
-        s.collect_seq(self.0.iter().map(|t| Tool {
-            r#type: "function",
-            function: Definition { name: &t.name, description: &t.description, parameters: &t.parameters },
-        }))
+        self.map.end()
     }
 }
 
-/// `None` for the default, which is not sent.
-fn choice(choice: &ToolChoice) -> Option<Value> {
-    match choice {
-        ToolChoice::Auto => None,
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Tool(name) => Some(serde_json::json!({"type": "function", "function": {"name": name}})),
+/// Asks for the usage at the end of a stream.
+#[derive(Serialize)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: bool,
+}
+
+/// An image as an address; inline ones as a `data:` URL.
+pub(crate) fn image_url(data: &ImageData) -> Cow<'_, str> {
+    match data {
+        ImageData::Url(url) => url.into(),
+        ImageData::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
     }
+}
+
+/// The content of a document as a `data:` URL; `None` for one at an address.
+pub(crate) fn file_data(data: &DocumentData) -> Option<String> {
+    Some(match data {
+        DocumentData::Url(_) => return None,
+        DocumentData::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}"),
+        DocumentData::Text(text) => format!("data:text/plain;base64,{}", BASE64_STANDARD.encode(text)),
+    })
+}
+
+/// The name of a document, which the wire wants and goes by.
+pub(crate) fn file_name<'a>(name: Option<&'a str>, data: &DocumentData) -> &'a str {
+    name.unwrap_or(match data {
+        DocumentData::Inline { media_type, .. } if media_type == "application/pdf" => "document.pdf",
+        DocumentData::Text(_) => "document.txt",
+        _ => "document",
+    })
+}
+
+/// Arguments as they are sent back. A call without arguments comes as an empty text; sent back as such, servers that
+/// parse it choke.
+pub(crate) fn arguments(text: &str) -> &str {
+    if text.trim().is_empty() { "{}" } else { text }
 }

@@ -1,290 +1,75 @@
-//! Answers: the frames of a stream to events, and whole bodies to a [`ChatResponse`].
+//! Answers of every API: the decoder of the configured one, and whole bodies.
 //!
-//! Third step of the flow. Texts are handed on borrowed from the frame. It never guesses an end: a stream is complete
-//! at `data: [DONE]` and nowhere else; not at `finish_reason` either, because the usage follows that.
+//! Third step of the flow. The work is done in the `stream.rs` of each API's module; text completions are read by that
+//! of chat completions.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use llms_core::{
-    ChatResponse, ErrorCode, EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent, ToolCall,
+    ChatResponse, EventSink, Outcome, Result, Stamp,
     wire::{self, Frame, Hooks},
 };
 
-use crate::{
-    calls::Calls,
-    config::Config,
-    error, hooks,
-    plain::{Kind, Plain},
-    wire::{Answer, Label, Message, Timings, WireUsage, finish_reason},
-};
+use crate::{api::Api, chat, config::Config, responses};
 
-const OP: &str = "openai.stream";
-/// The terminal marker.
-const DONE: &str = "[DONE]";
-
-/// Reads the chunks of one streamed answer.
+/// Reads the frames of one streamed answer.
 #[derive(Debug)]
-pub struct Decoder {
-    config: Arc<Config>,
-    complete: bool,
-    started: bool,
-    /// Whether anything at all was said besides the terminal marker.
-    answered: bool,
-    refused: bool,
-    outcome: Outcome,
-    calls: Calls,
-    extras: Extras,
-    plain: Plain,
+pub struct Decoder(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Chat(chat::stream::Decoder),
+    Responses(responses::stream::Decoder),
 }
 
 impl Decoder {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self {
-            config,
-            complete: false,
-            started: false,
-            answered: false,
-            refused: false,
-            outcome: Outcome::default(),
-            calls: Calls::default(),
-            extras: Extras::default(),
-            plain: Plain::default(),
-        }
-    }
-
-    /// One parsed chunk.
-    fn answer<'a>(
-        &mut self,
-        answer: Answer<'a>,
-        data: &'a str,
-        stamp: Stamp,
-        sink: &mut dyn EventSink,
-    ) -> Result<()> {
-        if answer.error.is_some() {
-            return Err(error::in_answer(&self.config, OP, data, ErrorCode::Stream));
-        }
-        self.start(&answer, stamp, sink);
-        self.extras.note(&answer);
-        let usage = answer.usage.and_then(WireUsage::to_usage);
-        if let Some(usage) = usage {
-            self.answered = true;
-            self.outcome.usage = Some(self.outcome.usage.unwrap_or_default().merge(usage));
-        }
-        let mut plain = usage.is_none() && answer.timings.is_none();
-        let mut only = None;
-        match answer.choices {
-            None if usage.is_none() && answer.timings.is_none() => {
-                // Neither an answer nor an error of the usual shape: an error of another shape, or harmless.
-                if let Some(e) = error::of_other_shape(&self.config, OP, data, ErrorCode::Stream) {
-                    return Err(e);
-                }
-            }
-            None => {}
-            Some(choices) => {
-                self.answered = true;
-                if let Some(choice) = choices.0 {
-                    plain &= choice.finish_reason.0.is_none();
-                    if let Some(delta) = choice.delta {
-                        only = delta.only_text();
-                        self.delta(delta, stamp, sink)?;
-                    }
-                    if let Some(word) = &choice.finish_reason.0 {
-                        self.finish_reason(word, stamp, sink);
-                    }
-                }
-            }
-        }
-        if let Some(usage) = usage {
-            sink.event(StreamEvent::Usage(usage), stamp);
-        }
-        if plain && let Some((kind, text)) = only {
-            self.plain.learn(data, kind, text);
-        }
-        Ok(())
-    }
-
-    /// Says once who answers, from the first chunk that knows (Azure's first does not).
-    fn start(&mut self, answer: &Answer<'_>, stamp: Stamp, sink: &mut dyn EventSink) {
-        let (id, model) = (&answer.id, &answer.model);
-        set(&mut self.outcome.id, id);
-        set(&mut self.outcome.model, model);
-        if !self.started && (id.0.is_some() || model.0.is_some()) {
-            self.started = true;
-            sink.event(StreamEvent::Start { id: borrowed(id), model: borrowed(model) }, stamp);
-        }
-    }
-
-    /// The pieces of one message.
-    fn delta(&mut self, mut delta: Message<'_>, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
-        if let Some(reasoning) = delta.reasoning() {
-            sink.event(StreamEvent::Reasoning(reasoning), stamp);
-        }
-        if let Some(text) = delta.content.map(|t| t.0).filter(|t| !t.is_empty()) {
-            sink.event(StreamEvent::Text(text), stamp);
-        }
-        // A refusal is what the model says instead of an answer: text to the reader, and an end of its own kind.
-        if let Some(refusal) = delta.refusal.map(|t| t.0).filter(|t| !t.is_empty()) {
-            self.refused = true;
-            sink.event(StreamEvent::Text(refusal), stamp);
-        }
-        for call in delta.tool_calls.into_iter().flatten() {
-            if let Some(piece) = self.calls.piece(call).map_err(|e| error::protocol(OP, e))? {
-                sink.event(StreamEvent::ToolCall(piece), stamp);
-            }
-        }
-        Ok(())
-    }
-
-    fn finish_reason(&mut self, word: &str, stamp: Stamp, sink: &mut dyn EventSink) {
-        let reason = end_of(word, self.refused);
-        // Some servers repeat it in later chunks.
-        if self.outcome.finish_reason.as_ref() != Some(&reason) {
-            sink.event(StreamEvent::Finish(reason.clone()), stamp);
-            self.outcome.finish_reason = Some(reason);
-        }
+        Self(match config.api {
+            Api::Chat | Api::Completions => Inner::Chat(chat::stream::Decoder::new(config)),
+            Api::Responses => Inner::Responses(responses::stream::Decoder::new(config)),
+        })
     }
 }
 
 impl wire::Decoder for Decoder {
+    #[inline]
     fn frame(&mut self, frame: Frame<'_>, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
-        if self.complete {
-            return Ok(());
-        }
-        let data = frame.data;
-        if frame.event == Some("error") {
-            return Err(error::in_answer(&self.config, OP, data, ErrorCode::Stream));
-        }
-        if let Some((kind, text)) = self.plain.text(data) {
-            let text = Cow::Borrowed(text);
-            let event = match kind {
-                Kind::Text => StreamEvent::Text(text),
-                Kind::Reasoning => StreamEvent::Reasoning(text),
-            };
-            sink.event(event, stamp);
-            return Ok(());
-        }
-        if data.starts_with(DONE) {
-            self.complete = true;
-            return Ok(());
-        }
-        match serde_json::from_str(data) {
-            Ok(answer) => self.answer(answer, data, stamp, sink),
-            Err(e) => Err(error::malformed(&self.config, OP, "a chat.completion.chunk", &e)),
+        match &mut self.0 {
+            Inner::Chat(d) => d.frame(frame, stamp, sink),
+            Inner::Responses(d) => d.frame(frame, stamp, sink),
         }
     }
 
     fn is_complete(&self) -> bool {
-        self.complete
+        match &self.0 {
+            Inner::Chat(d) => d.is_complete(),
+            Inner::Responses(d) => d.is_complete(),
+        }
     }
 
     fn finish(&mut self) -> Result<Outcome> {
-        if !self.complete {
-            let after = if self.outcome.finish_reason.is_some() { " (after finish_reason)" } else { "" };
-            return Err(error::new(
-                OP,
-                ErrorCode::StreamTruncated,
-                format!(
-                    "the stream ended{after} without `data: {DONE}`; expected the server, and every proxy before \
-                     it, to send the stream to its end"
-                ),
-            ));
+        match &mut self.0 {
+            Inner::Chat(d) => d.finish(),
+            Inner::Responses(d) => d.finish(),
         }
-        if !self.answered {
-            return Err(error::empty(OP));
-        }
-        Ok(std::mem::take(&mut self.outcome))
     }
 
     fn hooks(&self, report: &mut Hooks<'_>) {
-        self.extras.report(report);
+        match &self.0 {
+            Inner::Chat(d) => d.hooks(report),
+            Inner::Responses(d) => d.hooks(report),
+        }
     }
 }
 
 /// A whole answer.
 ///
 /// # Errors
-/// `malformed_response`, the classified error of an error object inside a 200, `empty_response`.
+/// `malformed_response`, the classified error of an error object inside a 200, `empty_response`, `invalid_response` for a
+/// response that is not finished.
 pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Result<ChatResponse> {
-    const OP: &str = "openai.generate";
-    let unreadable = |e: &dyn std::fmt::Display| error::malformed(config, OP, "a chat.completion", e);
-    let text = std::str::from_utf8(body).map_err(|e| unreadable(&e))?;
-    let answer: Answer<'_> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
-    if answer.error.is_some() {
-        return Err(error::in_answer(config, OP, text, ErrorCode::InvalidResponse));
+    match config.api {
+        Api::Chat | Api::Completions => chat::stream::whole(config, body, report),
+        Api::Responses => responses::stream::whole(config, body, report),
     }
-    let mut extras = Extras::default();
-    extras.note(&answer);
-    extras.report(report);
-    let owned = |l: Label<'_>| l.0.map(Cow::into_owned);
-    let Some(choice) = answer.choices.and_then(|c| c.0) else {
-        return Err(error::of_other_shape(config, OP, text, ErrorCode::InvalidResponse)
-            .unwrap_or_else(|| error::empty(OP)));
-    };
-    let mut message = choice.message.map(|m| *m).unwrap_or_default();
-    let reasoning = message.reasoning().map(Cow::into_owned);
-    let refusal = message.refusal.map(|t| t.0).filter(|t| !t.is_empty());
-    let mut response = ChatResponse {
-        text: message.content.map(|t| t.0.into_owned()).unwrap_or_default(),
-        reasoning,
-        finish_reason: choice.finish_reason.0.map(|word| end_of(&word, refusal.is_some())),
-        usage: answer.usage.and_then(WireUsage::to_usage),
-        model: owned(answer.model),
-        id: owned(answer.id),
-        tool_calls: Vec::new(),
-        ..ChatResponse::default()
-    };
-    response.text.extend(refusal.as_deref());
-    for (i, call) in message.tool_calls.into_iter().flatten().enumerate() {
-        let function = call.function.unwrap_or_default();
-        response.tool_calls.push(ToolCall {
-            id: owned(call.id).unwrap_or_else(|| format!("call_{i}")),
-            name: owned(function.name).unwrap_or_default(),
-            arguments: function.arguments.map(|t| t.0.into_owned()).unwrap_or_default(),
-        });
-    }
-    Ok(response)
-}
-
-/// The wire's finish word; a refusal that ended "naturally" is still the end of a refusal.
-fn end_of(word: &str, refused: bool) -> FinishReason {
-    match finish_reason(word) {
-        FinishReason::Stop if refused => FinishReason::ContentFilter,
-        reason => reason,
-    }
-}
-
-/// What the server says about itself inside the answer.
-#[derive(Debug, Default)]
-struct Extras {
-    system_fingerprint: Option<String>,
-    service_tier: Option<String>,
-    timings: Option<Timings>,
-}
-
-impl Extras {
-    fn note(&mut self, answer: &Answer<'_>) {
-        set(&mut self.system_fingerprint, &answer.system_fingerprint);
-        set(&mut self.service_tier, &answer.service_tier);
-        if let Some(timings) = &answer.timings {
-            self.timings = Some(**timings);
-        }
-    }
-
-    fn report(&self, report: &mut Hooks<'_>) {
-        let (fingerprint, tier) = (self.system_fingerprint.as_deref(), self.service_tier.as_deref());
-        hooks::of_body(fingerprint, tier, self.timings.as_ref(), report);
-    }
-}
-
-/// The latest label wins; copied only when it changed.
-fn set(slot: &mut Option<String>, label: &Label<'_>) {
-    if let Some(new) = label.0.as_deref()
-        && slot.as_deref() != Some(new)
-    {
-        *slot = Some(new.to_owned());
-    }
-}
-
-fn borrowed<'l>(label: &'l Label<'_>) -> Option<Cow<'l, str>> {
-    label.0.as_deref().map(Cow::Borrowed)
 }

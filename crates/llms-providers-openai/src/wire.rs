@@ -1,10 +1,9 @@
-//! The JSON of the wire, as little of it as is needed, borrowed from the frame.
+//! The JSON that all APIs share, as little of it as is needed, borrowed from the frame.
 //!
-//! Only answers: the request is written by `request.rs`. Unknown fields are skipped; known ones that are `null` count
-//! as absent. A plain chunk is parsed without allocating: texts borrow unless they hold an escape, and of `choices`
-//! the first is kept in place.
+//! Only answers: requests are written by the `request.rs` of each API. Unknown fields are skipped; known ones that are
+//! `null` count as absent. What only one API sends stands in the `wire.rs` of its module.
 
-use std::{borrow::Cow, fmt, ops::Deref};
+use std::{borrow::Cow, fmt};
 
 use llms_core::{FinishReason, Usage};
 use serde::{
@@ -12,23 +11,30 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::plain::Kind;
-
-/// Text that borrows from the input unless it holds an escape. (`Option<Cow<str>>` alone would always copy.)
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
 /// A label nobody computes with (id, model, fingerprint): text or absent; any other type is as good as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Label<'a>(pub(crate) Option<Cow<'a, str>>);
+
+impl Label<'_> {
+    /// A copy that owns its text.
+    pub(crate) fn into_owned(self) -> Option<String> {
+        self.0.map(Cow::into_owned)
+    }
+
+    /// The same text, borrowed.
+    pub(crate) fn borrowed(&self) -> Option<Cow<'_, str>> {
+        self.0.as_deref().map(Cow::Borrowed)
+    }
+
+    /// Puts the text into `slot`; copied only when it differs.
+    pub(crate) fn set(&self, slot: &mut Option<String>) {
+        if let Some(new) = self.0.as_deref()
+            && slot.as_deref() != Some(new)
+        {
+            *slot = Some(new.to_owned());
+        }
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -80,127 +86,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
     }
 }
 
-/// The element with index 0 of `choices`; others (`n` > 1 is never asked for) are skipped.
-#[derive(Debug)]
-pub(crate) struct First<'a>(pub(crate) Option<Choice<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = First<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of choices")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut first = None;
-                while let Some(choice) = seq.next_element::<Choice<'de>>()? {
-                    if first.is_none() && choice.index.unwrap_or(0) == 0 {
-                        first = Some(choice);
-                    }
-                }
-                Ok(First(first))
-            }
-        }
-        d.deserialize_seq(V)
-    }
-}
-
-/// A `chat.completion` or a `chat.completion.chunk`, or what stands in its place.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Answer<'a> {
-    #[serde(borrow, default)]
-    pub(crate) id: Label<'a>,
-    #[serde(borrow, default)]
-    pub(crate) model: Label<'a>,
-    #[serde(borrow)]
-    pub(crate) choices: Option<First<'a>>,
-    pub(crate) usage: Option<WireUsage>,
-    #[serde(borrow, default)]
-    pub(crate) system_fingerprint: Label<'a>,
-    #[serde(borrow, default)]
-    pub(crate) service_tier: Label<'a>,
-    /// Boxed, as few servers send it and every chunk would move it.
-    pub(crate) timings: Option<Box<Timings>>,
-    /// Looked into only when it is there.
-    pub(crate) error: Option<IgnoredAny>,
-}
-
-/// One of the answers (only one is ever asked for).
-#[derive(Debug, Deserialize)]
-pub(crate) struct Choice<'a> {
-    index: Option<u32>,
-    /// In chunks.
-    #[serde(borrow)]
-    pub(crate) delta: Option<Message<'a>>,
-    /// In whole answers; absent when Azure filtered all of it. Boxed, as every chunk would move it.
-    #[serde(borrow)]
-    pub(crate) message: Option<Box<Message<'a>>>,
-    #[serde(borrow, default)]
-    pub(crate) finish_reason: Label<'a>,
-}
-
-/// A message, or a piece of one.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Message<'a> {
-    #[serde(borrow)]
-    pub(crate) content: Option<Text<'a>>,
-    /// DeepSeek, vLLM, SGLang, llama.cpp.
-    #[serde(borrow)]
-    pub(crate) reasoning_content: Option<Text<'a>>,
-    /// vLLM from 0.11 on, OpenRouter, Ollama's `/v1`.
-    #[serde(borrow)]
-    pub(crate) reasoning: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(crate) refusal: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(crate) tool_calls: Option<Vec<Call<'a>>>,
-}
-
-impl<'a> Message<'a> {
-    /// The text or the reasoning, when there is nothing else in the message (role and unknown fields aside) and it is a
-    /// slice of the input.
-    pub(crate) fn only_text(&self) -> Option<(Kind, &'a str)> {
-        if self.tool_calls.as_ref().is_some_and(|c| !c.is_empty()) {
-            return None;
-        }
-        let texts = [&self.content, &self.reasoning_content, &self.reasoning, &self.refusal];
-        let mut said = (0..).zip(texts).filter_map(|(i, t)| Some((i, t.as_ref().filter(|t| !t.is_empty())?)));
-        match (said.next()?, said.next()) {
-            ((0, Text(Cow::Borrowed(text))), None) => Some((Kind::Text, text)),
-            ((1 | 2, Text(Cow::Borrowed(text))), None) => Some((Kind::Reasoning, text)),
-            _ => None,
-        }
-    }
-
-    /// The reasoning, under whichever of its two names it came: gateways may send both with the same text.
-    pub(crate) fn reasoning(&mut self) -> Option<Cow<'a, str>> {
-        let take = |t: &mut Option<Text<'a>>| t.take().map(|t| t.0).filter(|t| !t.is_empty());
-        take(&mut self.reasoning_content).or_else(|| take(&mut self.reasoning))
-    }
-}
-
-/// A tool call, or a piece of one.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Call<'a> {
-    pub(crate) index: Option<u32>,
-    #[serde(borrow, default)]
-    pub(crate) id: Label<'a>,
-    #[serde(borrow)]
-    pub(crate) function: Option<Function<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Function<'a> {
-    #[serde(borrow, default)]
-    pub(crate) name: Label<'a>,
-    #[serde(borrow)]
-    pub(crate) arguments: Option<Text<'a>>,
-}
-
-/// The `usage` object. The classes below the totals are contained in them, as [`Usage`] wants it.
+/// The `usage` object, under the names of chat completions or under those of responses. The classes below the totals
+/// are contained in them, as [`Usage`] wants it.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(crate) struct WireUsage {
     prompt_tokens: Option<u64>,
@@ -208,6 +95,11 @@ pub(crate) struct WireUsage {
     total_tokens: Option<u64>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
+    // Fields of their own, no aliases: some gateways send a count under both names.
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    input_tokens_details: Option<PromptDetails>,
+    output_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached input.
     prompt_cache_hit_tokens: Option<u64>,
     /// SGLang's place for reasoning tokens.
@@ -219,28 +111,53 @@ struct PromptDetails {
     cached_tokens: Option<u64>,
     /// Newer models of OpenAI, OpenRouter.
     cache_write_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    accepted_prediction_tokens: Option<u64>,
+    rejected_prediction_tokens: Option<u64>,
+}
+
+/// Counts that [`Usage`] has no field for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Predicted {
+    pub(crate) accepted: Option<u64>,
+    pub(crate) rejected: Option<u64>,
 }
 
 impl WireUsage {
     /// In the core's words; `None` when no count was in it.
     pub(crate) fn to_usage(self) -> Option<Usage> {
-        let prompt = self.prompt_tokens_details.unwrap_or_default();
-        let completion = self.completion_tokens_details.unwrap_or_default();
+        let prompt = self.prompt_tokens_details.or(self.input_tokens_details).unwrap_or_default();
+        let completion = self.output_details();
         let usage = Usage {
-            input_tokens: self.prompt_tokens,
-            output_tokens: self.completion_tokens,
+            input_tokens: self.prompt_tokens.or(self.input_tokens),
+            output_tokens: self.completion_tokens.or(self.output_tokens),
             cache_read_tokens: prompt.cached_tokens.or(self.prompt_cache_hit_tokens),
             cache_write_tokens: prompt.cache_write_tokens,
             reasoning_tokens: completion.reasoning_tokens.or(self.reasoning_tokens),
+            audio_input_tokens: prompt.audio_tokens,
+            audio_output_tokens: completion.audio_tokens,
             total_tokens: self.total_tokens,
-            ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
+    }
+
+    /// What became of the tokens of a predicted output.
+    pub(crate) fn predicted(self) -> Predicted {
+        let details = self.output_details();
+        Predicted {
+            accepted: details.accepted_prediction_tokens,
+            rejected: details.rejected_prediction_tokens,
+        }
+    }
+
+    fn output_details(self) -> CompletionDetails {
+        self.completion_tokens_details.or(self.output_tokens_details).unwrap_or_default()
     }
 }
 
@@ -257,10 +174,13 @@ pub(crate) struct Timings {
     pub(crate) draft_n_accepted: Option<f64>,
 }
 
-/// The wire's word for why the model stopped.
-pub(crate) fn finish_reason(word: &str) -> FinishReason {
+/// The word of chat and text completions for why the model stopped; a refusal that ended "naturally" is still the end
+/// of a refusal.
+pub(crate) fn finish_reason(word: &str, refused: bool) -> FinishReason {
     match word {
-        "stop" => FinishReason::Stop,
+        "stop" if refused => FinishReason::ContentFilter,
+        // Text generation inference keeps its own words: the end-of-sequence token, a stop sequence.
+        "stop" | "eos_token" | "stop_sequence" => FinishReason::Stop,
         "length" => FinishReason::Length,
         // `function_call` is the older name.
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
@@ -294,34 +214,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_text_is_borrowed_and_escaped_text_is_not() {
-        let chunk: Answer<'_> = serde_json::from_str(
-            r#"{"id":"a","choices":[{"index":0,"delta":{"content":"hé","reasoning":"a\nb"}}]}"#,
-        )
-        .unwrap();
-        let delta = chunk.choices.unwrap().0.unwrap().delta.unwrap();
-        assert!(matches!(delta.content, Some(Text(Cow::Borrowed("hé")))));
-        assert!(matches!(delta.reasoning, Some(Text(Cow::Owned(_)))));
-        assert!(matches!(chunk.id.0, Some(Cow::Borrowed("a"))));
-    }
-
-    #[test]
     fn labels_of_any_type_are_harmless() {
         for json in ["null", "1", "-1", "1.5", "true", "[1,[2]]", "{\"a\":{\"b\":1}}", "\"\""] {
             assert_eq!(serde_json::from_str::<Label<'_>>(json).unwrap(), Label(None), "{json}");
         }
         assert_eq!(serde_json::from_str::<Label<'_>>("\"x\"").unwrap().0.unwrap(), "x");
-    }
-
-    #[test]
-    fn only_the_first_choice_counts() {
-        let chunk: Answer<'_> = serde_json::from_str(
-            r#"{"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#,
-        )
-        .unwrap();
-        assert_eq!(&*chunk.choices.unwrap().0.unwrap().delta.unwrap().content.unwrap(), "yes");
-        let chunk: Answer<'_> = serde_json::from_str(r#"{"choices":[{"index":1,"delta":{}}]}"#).unwrap();
-        assert!(chunk.choices.unwrap().0.is_none());
     }
 
     #[test]
@@ -341,12 +238,28 @@ mod tests {
             Some(2),
         );
         check(
-            r#"{"prompt_tokens":9,"prompt_tokens_details":null,"prompt_cache_hit_tokens":4}"#,
+            r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":2}}"#,
+            9,
+            Some(4),
+            Some(2),
+        );
+        check(
+            r#"{"prompt_tokens":9,"input_tokens":9,"prompt_tokens_details":null,"prompt_cache_hit_tokens":4}"#,
             9,
             Some(4),
             None,
         );
         check(r#"{"prompt_tokens":9,"reasoning_tokens":0}"#, 9, None, Some(0));
         assert_eq!(serde_json::from_str::<WireUsage>("{}").unwrap().to_usage(), None);
+    }
+
+    #[test]
+    fn audio_and_predictions_are_classes_of_their_own() {
+        let json = r#"{"prompt_tokens":9,"prompt_tokens_details":{"audio_tokens":4},"completion_tokens":7,
+            "completion_tokens_details":{"audio_tokens":5,"accepted_prediction_tokens":2,"rejected_prediction_tokens":0}}"#;
+        let wire: WireUsage = serde_json::from_str(json).unwrap();
+        let usage = wire.to_usage().unwrap();
+        assert_eq!((usage.audio_input_tokens, usage.audio_output_tokens), (Some(4), Some(5)));
+        assert_eq!(wire.predicted(), Predicted { accepted: Some(2), rejected: Some(0) });
     }
 }

@@ -10,11 +10,12 @@ use std::{
     cell::Cell,
 };
 
-use common::local;
+use common::local_of;
 use llms_core::{
     EventSink, Stamp, StreamEvent,
     wire::{Codec as _, Decoder as _, Frame},
 };
+use llms_providers_openai::Api;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -51,9 +52,9 @@ impl EventSink for Length {
 
 /// Allocations for 100 chunks after a few to warm up.
 #[track_caller]
-fn check(chunk: impl Fn(usize) -> String) {
+fn check(api: Api, chunk: impl Fn(usize) -> String) {
     let chunks: Vec<String> = (0..104).map(chunk).collect();
-    let (mut decoder, mut sink) = (local().decoder(), Length(0));
+    let (mut decoder, mut sink) = (local_of(api).decoder(), Length(0));
     let mut feed = |chunks: &[String]| {
         for data in chunks {
             decoder.frame(Frame { event: None, data }, Stamp::default(), &mut sink).unwrap();
@@ -74,9 +75,34 @@ fn plain_chunks_do_not_allocate() {
             i % 7
         )
     };
-    check(|i| chunk(i, "", "content"));
-    check(|i| chunk(i, "", "reasoning_content"));
+    check(Api::Chat, |i| chunk(i, "", "content"));
+    check(Api::Chat, |i| chunk(i, "", "reasoning_content"));
     // Padding that changes, and usage in every chunk, need the full parse.
-    check(|i| chunk(i, &format!(r#","obfuscation":"{}""#, "x".repeat(i % 5)), "content"));
-    check(|i| chunk(i, &format!(r#","usage":{{"prompt_tokens":3,"completion_tokens":{i}}}"#), "content"));
+    check(Api::Chat, |i| chunk(i, &format!(r#","obfuscation":"{}""#, "x".repeat(i % 5)), "content"));
+    check(Api::Chat, |i| {
+        chunk(i, &format!(r#","usage":{{"prompt_tokens":3,"completion_tokens":{i}}}"#), "content")
+    });
+    // Text completions; responses, with the counter and the padding that change.
+    check(Api::Completions, |i| {
+        format!(
+            r#"{{"id":"c","model":"m","choices":[{{"index":0,"text":" {}","finish_reason":null}}]}}"#,
+            i % 7
+        )
+    });
+    for kind in ["output_text", "reasoning_text", "reasoning_summary_text"] {
+        check(Api::Responses, |i| {
+            format!(
+                r#"{{"type":"response.{kind}.delta","sequence_number":{i},"item_id":"i","output_index":0,"delta":" {}","obfuscation":"{}"}}"#,
+                i % 7,
+                "x".repeat(i % 5)
+            )
+        });
+    }
+    // Nothing can be learned from a counter that is no number: the full parse, each time.
+    check(Api::Responses, |i| {
+        format!(
+            r#"{{"type":"response.output_text.delta","sequence_number":"{i}","output_index":0,"delta":" {}"}}"#,
+            i % 7
+        )
+    });
 }

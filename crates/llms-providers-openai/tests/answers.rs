@@ -250,9 +250,21 @@ fn errors_inside_a_stream() {
     );
     check_in_stream(
         r#"data: {"error":"Request failed during generation","error_type":"generation"}"#,
-        C::Stream,
+        C::Internal,
         Some("generation"),
         "Request failed during generation",
+    );
+    check_in_stream(
+        r#"data: {"error":{"error":"Input validation error: too long","error_type":"validation"}}"#,
+        C::Stream,
+        Some("validation"),
+        "Input validation error: too long",
+    );
+    check_in_stream(
+        r#"data: {"error":{"message":"Template error: undefined","http_status_code":422}}"#,
+        C::InvalidRequest,
+        None,
+        "Template error: undefined",
     );
     check_in_stream(r#"data: {"error":{}}"#, C::Stream, None, "an error object without a message");
 }
@@ -352,7 +364,26 @@ fn refusals_by_word_and_by_status() {
     check_refusal(429, r#"{"message":"You exceeded your current quota, please"}"#, C::QuotaExceeded, None);
     check_refusal(429, "", C::RateLimit, None);
     check_refusal(502, "<html>Bad Gateway</html>", C::Internal, None);
-    check_refusal(504, "upstream timed out", C::Internal, None);
+    check_refusal(504, "upstream timed out", C::Timeout, None);
+    // Text generation inference.
+    check_refusal(
+        424,
+        r#"{"error":"Request failed during generation: out of memory","error_type":"generation"}"#,
+        C::Internal,
+        Some("generation"),
+    );
+    check_refusal(
+        429,
+        r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+        C::Overloaded,
+        Some("overloaded"),
+    );
+    check_refusal(
+        422,
+        r#"{"error":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096","error_type":"validation"}"#,
+        C::InvalidRequest,
+        Some("validation"),
+    );
     check_refusal(529, "{}", C::Overloaded, None);
     check_refusal(408, "{}", C::Timeout, None);
     check_refusal(301, "", C::NotFound, None);
@@ -368,6 +399,22 @@ fn a_refusal_says_what_to_do() {
     let e = local().classify(429, &headers, br#"{"error":{"message":"slow down"}}"#);
     assert_eq!(e.retry_after(), Some(std::time::Duration::from_millis(1500)));
     assert_eq!((e.request_id(), e.message(), e.provider()), (Some("req_1"), "slow down", Some("openai")));
+
+    // Without retry-after: until the exhausted limit is full again, and only where a limit was hit.
+    let headers: HeaderMap = [
+        ("x-ratelimit-remaining-requests", "57"),
+        ("x-ratelimit-reset-requests", "10s"),
+        ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-reset-tokens", "1m30s"),
+    ]
+    .into_iter()
+    .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+    .collect();
+    let e = local().classify(429, &headers, b"");
+    assert_eq!(e.retry_after(), Some(std::time::Duration::from_secs(90)));
+    let quota = br#"{"error":{"message":"pay","code":"insufficient_quota"}}"#;
+    assert_eq!(local().classify(429, &headers, quota).retry_after(), None);
+    assert_eq!(local().classify(500, &headers, b"").retry_after(), None);
 
     let none = HeaderMap::new();
     let e = local().classify(404, &none, b"");

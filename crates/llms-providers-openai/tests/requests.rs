@@ -351,6 +351,7 @@ fn every_wrong_field_is_named_at_once() {
         .with_api_key("sk-\u{1}")
         .with_specific("organisation", "org")
         .with_specific("stream_usage", "yes")
+        .with_specific("api", "assistants")
         .with_specific("max_tokens_field", "tokens")
         .with_specific("project", 7);
     config.options.temperature = Some(9.0);
@@ -362,8 +363,9 @@ fn every_wrong_field_is_named_at_once() {
     for field in [
         "model: ",
         "options.temperature: ",
-        "provider_specific.organisation: expected one of api_version, azure_deployment, ",
+        "provider_specific.organisation: expected one of api, api_version, azure_deployment, ",
         "provider_specific.stream_usage: ",
+        "provider_specific.api: expected \"chat\", \"responses\" or \"completions\"",
         "provider_specific.max_tokens_field: ",
         "provider_specific.project: ",
         "headers.Host: ",
@@ -386,6 +388,12 @@ fn every_wrong_field_is_named_at_once() {
                 .with_base_url("https://r.openai.azure.com/openai/deployments/other")
                 .with_specific("azure_deployment", "d"),
             "provider_specific.azure_deployment: expected no other deployment",
+        ),
+        (
+            ModelConfig::new("openai", "m")
+                .with_base_url("http://127.0.0.1:1/v1/chat/completions")
+                .with_specific("api", "responses"),
+            "provider_specific.api: expected `chat`, which base_url is the address of",
         ),
     ] {
         let e = Config::new(&config, &|_| None).unwrap_err();

@@ -3,13 +3,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use llms_core::{
-    ChatResponse, EventSink, Outcome, Result, Stamp, StreamEvent, Usage,
+    ChatResponse, ErrorCode, EventSink, Outcome, Result, Stamp, StreamEvent, Usage,
     config::ModelConfig,
     event::Collector,
     observe::Reported,
     wire::{Codec as _, Decoder as _, Framer as _},
 };
-use llms_providers_openai::{Codec, Config};
+use llms_providers_openai::{Api, Codec, Config};
 use serde_json::Value;
 
 /// A codec for `base_url`, without environment.
@@ -20,6 +20,20 @@ pub(crate) fn codec(base_url: &str) -> Codec {
 /// A codec for a server on this machine.
 pub(crate) fn local() -> Codec {
     codec("http://127.0.0.1:8000/v1")
+}
+
+/// A codec for a server on this machine that speaks `api`.
+pub(crate) fn local_of(api: Api) -> Codec {
+    codec_of(
+        ModelConfig::new("openai", "m")
+            .with_base_url("http://127.0.0.1:8000/v1")
+            .with_specific("api", api.as_str()),
+    )
+}
+
+/// A codec for OpenAI itself, with a key.
+pub(crate) fn vendor_of(api: Api) -> Codec {
+    codec_of(ModelConfig::new("openai", "m").with_api_key("sk-replayed").with_specific("api", api.as_str()))
 }
 
 /// A codec for Azure, with a key.
@@ -98,6 +112,7 @@ pub(crate) fn play_data(codec: &Codec, data: &[&str]) -> Played {
 /// One recorded exchange and what the vendor's SDK made of it.
 pub(crate) struct Recording {
     pub(crate) id: String,
+    pub(crate) api: Api,
     pub(crate) codec: Codec,
     pub(crate) stream: bool,
     pub(crate) status: u16,
@@ -106,17 +121,45 @@ pub(crate) struct Recording {
     pub(crate) expected: Value,
 }
 
-/// All recordings, those of compatible servers too.
+impl Recording {
+    /// The error that the answer is, if it is one although its status is 200; the SDK raises nothing for most.
+    pub(crate) fn error_inside(&self) -> Option<ErrorCode> {
+        let sdk = &self.expected;
+        let code = sdk["error_in_body"]["code"].as_str().or(sdk["error"]["code"].as_str());
+        match (code, sdk["finish"].as_str()) {
+            _ if self.status != 200 => None,
+            (Some("content_filter"), _) => Some(ErrorCode::ContentFiltered),
+            (Some("server_error"), _) => Some(ErrorCode::Internal),
+            (Some("rate_limit_exceeded"), _) => Some(ErrorCode::RateLimit),
+            (Some("insufficient_quota"), _) => Some(ErrorCode::QuotaExceeded),
+            (Some(other), _) => panic!("{}: {other}", self.id),
+            (None, Some("queued")) => Some(ErrorCode::InvalidResponse),
+            (None, None) => Some(ErrorCode::StreamTruncated),
+            (None, Some(_)) => None,
+        }
+    }
+}
+
+/// All recordings of all APIs, those of compatible servers too.
 pub(crate) fn recordings() -> Vec<Recording> {
-    let mut all = read(
-        include_str!("../recordings/openai.jsonl"),
-        include_str!("../recordings/expected.json"),
-        &codec_of(ModelConfig::new("openai", "m").with_api_key("sk-replayed")),
-    );
-    all.extend(read(
-        include_str!("../recordings/compatible.jsonl"),
-        include_str!("../recordings/compatible-expected.json"),
-        &local(),
+    macro_rules! file {
+        ($name:literal, $expected:literal, $codec:expr) => {
+            read(
+                include_str!(concat!("../recordings/", $name, ".jsonl")),
+                include_str!(concat!("../recordings/", $expected, ".json")),
+                &$codec,
+            )
+        };
+    }
+    let mut all = file!("openai", "expected", vendor_of(Api::Chat));
+    all.extend(file!("compatible", "compatible-expected", local()));
+    all.extend(file!("responses", "responses.expected", vendor_of(Api::Responses)));
+    all.extend(file!("compatible-responses", "compatible-responses.expected", local_of(Api::Responses)));
+    all.extend(file!("completions", "completions.expected", vendor_of(Api::Completions)));
+    all.extend(file!(
+        "compatible-completions",
+        "compatible-completions.expected",
+        local_of(Api::Completions)
     ));
     all
 }
@@ -129,9 +172,22 @@ fn read(lines: &str, expected: &str, codec: &Codec) -> Vec<Recording> {
         let headers = r["response"]["headers"].as_object().unwrap().iter().map(|(name, value)| {
             (HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value.as_str().unwrap()).unwrap())
         });
-        let on_azure = r["request"]["path"].as_str().unwrap().starts_with("/openai/deployments/");
+        let path = r["request"]["path"].as_str().unwrap();
+        let codec = if path.starts_with("/openai/deployments/") {
+            azure()
+        } else if path.starts_with("/openai/v1/") {
+            let config = ModelConfig::new("openai", "m").with_base_url("https://r.openai.azure.com");
+            codec_of(
+                config
+                    .with_api_key("azure-key-azure-key")
+                    .with_specific("api", codec.config().api().as_str()),
+            )
+        } else {
+            codec.clone()
+        };
         Recording {
-            codec: if on_azure { azure() } else { codec.clone() },
+            api: codec.config().api(),
+            codec,
             stream: r["stream"].as_bool().unwrap(),
             status: r["response"]["status"].as_u64().unwrap() as u16,
             headers: headers.collect(),
@@ -145,13 +201,17 @@ fn read(lines: &str, expected: &str, codec: &Codec) -> Vec<Recording> {
 
 /// The SDK's usage in the core's words.
 pub(crate) fn usage_of(sdk: &Value) -> Option<Usage> {
+    let either = |a: &str, b: &str| if sdk[a].is_null() { sdk[b].clone() } else { sdk[a].clone() };
+    let input = either("prompt_tokens_details", "input_tokens_details");
+    let output = either("completion_tokens_details", "output_tokens_details");
     (!sdk.is_null()).then(|| Usage {
-        input_tokens: sdk["prompt_tokens"].as_u64(),
-        output_tokens: sdk["completion_tokens"].as_u64(),
-        cache_read_tokens: sdk["prompt_tokens_details"]["cached_tokens"].as_u64(),
-        cache_write_tokens: sdk["prompt_tokens_details"]["cache_write_tokens"].as_u64(),
-        reasoning_tokens: sdk["completion_tokens_details"]["reasoning_tokens"].as_u64(),
+        input_tokens: either("prompt_tokens", "input_tokens").as_u64(),
+        output_tokens: either("completion_tokens", "output_tokens").as_u64(),
+        cache_read_tokens: input["cached_tokens"].as_u64(),
+        cache_write_tokens: input["cache_write_tokens"].as_u64(),
+        reasoning_tokens: output["reasoning_tokens"].as_u64(),
+        audio_input_tokens: input["audio_tokens"].as_u64(),
+        audio_output_tokens: output["audio_tokens"].as_u64(),
         total_tokens: sdk["total_tokens"].as_u64(),
-        ..Usage::default()
     })
 }

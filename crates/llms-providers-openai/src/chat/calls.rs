@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use llms_core::event::ToolCallDelta;
 
-use crate::wire::Call;
+use super::wire::Call;
 
 /// More calls than this in one answer are a server gone wrong.
 const MAX_CALLS: usize = 1024;

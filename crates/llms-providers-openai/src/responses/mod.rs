@@ -1,0 +1,6 @@
+//! The Responses API.
+
+mod items;
+pub(crate) mod request;
+pub(crate) mod stream;
+mod wire;
