@@ -9,12 +9,14 @@ use crate::words;
 /// Deepest nesting followed.
 const MAX_DEPTH: u32 = 6;
 
+/// Most values in one document: schemas that refer to themselves could ask for more than there is memory.
+const MAX_VALUES: u32 = 2_048;
 /// Longest text made up for a `minLength`.
-const MAX_TEXT: usize = 4_096;
+const MAX_TEXT: usize = 1_024;
 
 /// JSON text of arguments for `schema`.
 pub(crate) fn arguments(schema: &Value, rng: &mut impl Rng) -> String {
-    match (Maker { root: schema, rng }).make("", schema, 0) {
+    match (Maker { root: schema, rng, left: MAX_VALUES }).make("", schema, 0) {
         value @ Value::Object(_) => value.to_string(),
         _ => "{}".to_owned(),
     }
@@ -23,7 +25,7 @@ pub(crate) fn arguments(schema: &Value, rng: &mut impl Rng) -> String {
 /// JSON text of an answer: by the schema, else an object of our own.
 pub(crate) fn answer(schema: Option<&Value>, rng: &mut impl Rng) -> String {
     match schema {
-        Some(schema) => (Maker { root: schema, rng }).make("", schema, 0).to_string(),
+        Some(schema) => (Maker { root: schema, rng, left: MAX_VALUES }).make("", schema, 0).to_string(),
         None => json!({"answer": words::pick(rng), "score": rng.random_range(1..=10)}).to_string(),
     }
 }
@@ -32,10 +34,16 @@ pub(crate) fn answer(schema: Option<&Value>, rng: &mut impl Rng) -> String {
 struct Maker<'a, R> {
     root: &'a Value,
     rng: &'a mut R,
+    /// Values that may still be made.
+    left: u32,
 }
 
 impl<'a, R: Rng> Maker<'a, R> {
     fn make(&mut self, name: &str, schema: &'a Value, depth: u32) -> Value {
+        if self.left == 0 {
+            return Value::Null;
+        }
+        self.left -= 1;
         let list = |key: &str| schema.get(key).and_then(Value::as_array).filter(|o| !o.is_empty());
         if let Some(value) = schema.get("const").or_else(|| schema.get("default")) {
             return value.clone();
@@ -199,6 +207,10 @@ mod tests {
             let list = value["list"].as_array().unwrap();
             assert!(list.len() == 3 && list.iter().all(|n| (-5..=0).contains(&n.as_i64().unwrap())));
         }
+        // One that would be 40^6 values.
+        let fields: Map<String, Value> = (0..40).map(|i| (format!("f{i}"), json!({"$ref": "#"}))).collect();
+        let greedy = json!({"type": "object", "properties": fields});
+        assert!(answer(Some(&greedy), &mut stream(1, Purpose::Text)).len() < 100_000);
         let own = answer(None, &mut stream(1, Purpose::Text));
         assert!(serde_json::from_str::<Value>(&own).unwrap().is_object());
     }

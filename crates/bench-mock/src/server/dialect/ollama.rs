@@ -12,6 +12,8 @@ use crate::{
     profile::FaultKind,
 };
 
+/// Most tokens of a context: what a model would hold.
+const MAX_CONTEXT: u64 = 32_768;
 /// Ids of tokens in a context that the mock makes up lie below this.
 const VOCABULARY: u64 = 32_000;
 
@@ -178,10 +180,12 @@ fn ending(scene: &Scene<'_>) -> String {
     text
 }
 
-/// The conversation so far in tokens: as many as there are, their ids made up.
+/// The conversation so far in tokens: as many as there are and fit, their ids made up.
 fn context(scene: &Scene<'_>) -> Vec<u64> {
     let n = u64::from(scene.plan.input_tokens) + u64::from(scene.plan.output_tokens);
-    (0..n).map(|i| (scene.key ^ i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % VOCABULARY).collect()
+    (0..n.min(MAX_CONTEXT))
+        .map(|i| (scene.key ^ i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % VOCABULARY)
+        .collect()
 }
 
 fn calls(scene: &Scene<'_>, which: impl Iterator<Item = usize>) -> Value {
