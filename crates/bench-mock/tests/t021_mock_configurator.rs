@@ -116,7 +116,7 @@ fn profiles_are_read_and_changed_over_http() {
         let refused = send(&server, "PATCH", path, &body);
         assert_eq!(
             (refused.status, fields(&refused)),
-            (status, wrong.iter().map(|s| s.to_string()).collect())
+            (status, wrong.into_iter().map(str::to_owned).collect())
         );
     }
     assert_eq!(send(&server, "DELETE", "/mock/config", &Value::Null).status, 405);
