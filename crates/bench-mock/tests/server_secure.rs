@@ -11,7 +11,7 @@ use aws_sigv4::{
     sign::v4,
 };
 use bench_mock::{
-    FaultKind, FaultRule, PrefixCache, Profile, RateLimit, Stamps, TruthOutcome,
+    FaultKind, FaultRule, PrefixCache, Profile, RateLimit, Stamps, TruthOutcome, TruthRecord,
     server::{AwsCredentials, Limits, Protocol, Server, ServerConfig, Tls},
 };
 use bytes::Bytes;
@@ -253,7 +253,7 @@ fn https_with_a_certificate_of_its_own() {
         let other = ServerName::try_from("elsewhere.example").unwrap();
         assert!(trusting(&pem, &[]).connect(other, socket).await.is_err());
     });
-    assert_eq!(server.truth().iter().map(|r| r.tokens()).sum::<u64>(), 15);
+    assert_eq!(server.truth().iter().map(TruthRecord::tokens).sum::<u64>(), 15);
 }
 
 /// A Converse request, signed by AWS's code as a client would.
@@ -280,8 +280,8 @@ fn signed(server: &Server, key: &str, secret: &str, token: Option<&str>) -> Vec<
     )
     .unwrap();
     let instructions = sign(request, &params).unwrap().into_parts().0;
-    let mut lines: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-    for (name, value) in instructions.headers() {
+    let mut lines = String::new();
+    for (name, value) in headers.into_iter().chain(instructions.headers()) {
         lines.push_str(&format!("{name}: {value}\r\n"));
     }
     format!("POST {path} HTTP/1.1\r\n{lines}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
