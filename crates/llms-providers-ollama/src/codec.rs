@@ -1,29 +1,23 @@
-//! The parts put together: [`Codec`] behind the core's trait, the model of codec and transport, the registry entry.
+//! The parts put together: [`Codec`] behind the core's trait.
 //!
 //! Nothing is decided here but how the service is probed: `GET /api/tags`, which loads no model and says whether the
-//! one asked for is there.
+//! one asked for is there. What the model can do and whether it is loaded, `model.rs` asks for.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use llms_core::{
-    ChatRequest, ChatResponse, Error, ModelInfo, Result, SharedModel,
-    config::ModelConfig,
-    registry::{BuildContext, ModelFactory, Registry},
-    wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, ndjson::NdjsonFramer},
+    ChatRequest, ChatResponse, Error, ModelInfo, Result,
+    wire::{self, Delivery, Hooks, Prepared, Probe, ndjson::NdjsonFramer},
 };
 
-use crate::{config::Config, error, request, stream, wire::Tags};
+use crate::{config::Config, error, hooks, request, server, stream};
 
 /// Registry name of this provider.
 pub const PROVIDER: &str = "ollama";
 
-/// Longest wait for the answer to a probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The wire format of `/api/chat` for one model at one address.
+/// The wire format of `/api/chat` or `/api/generate` for one model at one address.
 #[derive(Clone, Debug)]
 pub struct Codec {
     config: Arc<Config>,
@@ -39,6 +33,10 @@ impl Codec {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(crate) fn shared_config(&self) -> Arc<Config> {
+        self.config.clone()
     }
 }
 
@@ -70,45 +68,47 @@ impl wire::Codec for Codec {
         error::classify(&self.config, status, headers, body)
     }
 
+    fn hooks(&self, headers: &HeaderMap, report: &mut Hooks<'_>) {
+        hooks::of_headers(headers, report);
+    }
+
     fn probe(&self) -> Result<Probe> {
         let mut headers = self.config.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let uri = self.config.tags.clone();
+        let uri = self.config.endpoints.tags.clone();
         let request = Prepared { method: Method::GET, uri, headers, body: Bytes::new() };
-        Ok(Probe { request, timeout: PROBE_TIMEOUT.min(self.config.timeout) })
+        Ok(Probe { request, timeout: server::TIMEOUT.min(self.config.timeout) })
     }
 
     fn judge_probe(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Vec<(String, String)>> {
         const OP: &str = "ollama.health";
         let config = &*self.config;
         if !(200..300).contains(&status) {
-            return Err(error::classify(config, status, headers, body));
+            let asked = (OP, &config.endpoints.tags, config.model.as_str());
+            return Err(error::classify_for(config, asked, status, headers, body));
         }
-        let tags: Tags<'_> =
-            serde_json::from_slice(body).map_err(|e| error::malformed(config, OP, "a list of models", &e))?;
-        let Some(entry) = tags.models.iter().find(|m| same_model(&m.name, &config.model)) else {
-            return Err(error::model_missing(config, OP, &tags));
+        let models =
+            server::models(body).map_err(|e| error::malformed(config, OP, "a list of models", &e))?;
+        let Some(entry) = models.iter().find(|m| same_model(&m.name, &config.model)) else {
+            return Err(error::model_missing(config, OP, models.iter().map(|m| m.name.as_str())));
         };
         let key = if config.has_key { "sent" } else { "none" };
-        let mut facts = vec![
-            ("api_key".to_owned(), key.to_owned()),
-            ("models".to_owned(), tags.models.len().to_string()),
-        ];
-        let details = entry.details.as_ref();
+        let mut facts =
+            vec![("api_key".to_owned(), key.to_owned()), ("models".to_owned(), models.len().to_string())];
         for (name, value) in [
-            ("digest", entry.digest.as_deref()),
-            ("parameter_size", details.and_then(|d| d.parameter_size.as_deref())),
-            ("quantization", details.and_then(|d| d.quantization_level.as_deref())),
+            ("digest", &entry.digest),
+            ("parameter_size", &entry.details.parameter_size),
+            ("quantization", &entry.details.quantization_level),
         ] {
-            facts.extend(value.map(|v| (name.to_owned(), v.to_owned())));
+            facts.extend(value.as_ref().map(|v| (name.to_owned(), v.clone())));
         }
         Ok(facts)
     }
 }
 
 /// Whether two names mean one model: case, the default registry and the default tag do not matter.
-fn same_model(a: &str, b: &str) -> bool {
+pub(crate) fn same_model(a: &str, b: &str) -> bool {
     let full = |name: &str| {
         let name = name.trim().to_ascii_lowercase();
         let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(&name);
@@ -117,29 +117,6 @@ fn same_model(a: &str, b: &str) -> bool {
         if has_tag { name.to_owned() } else { format!("{name}:latest") }
     };
     full(a) == full(b)
-}
-
-/// A model that speaks `/api/chat` over `transport`.
-pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
-    let timeout = config.timeout();
-    HttpModel::new(Codec::new(config), transport).with_timeout(timeout)
-}
-
-/// Builds models of this provider for a [`Registry`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Factory;
-
-#[async_trait]
-impl ModelFactory for Factory {
-    async fn create(&self, config: &ModelConfig, build: &BuildContext<'_>) -> Result<SharedModel> {
-        let config = Config::new(config, build.env)?;
-        Ok(Arc::new(model(config, build.transport.clone())))
-    }
-}
-
-/// Registers the provider under [`PROVIDER`].
-pub fn register(registry: &Registry) {
-    registry.register(PROVIDER, Factory);
 }
 
 #[cfg(test)]

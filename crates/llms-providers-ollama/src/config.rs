@@ -10,16 +10,23 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use llms_core::{
-    CallPhase, Capabilities, ChatOptions, Error, ErrorCode, ModelInfo, Result,
-    config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url},
+    Capabilities, ChatOptions, ModelInfo, Result,
+    config::{ConfigErrors, Env, ModelConfig},
+    health::HealthProbe,
+    wire::headers::{bearer, user_headers},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use crate::{codec::PROVIDER, host, request};
+use crate::{
+    codec::PROVIDER,
+    place::{Endpoints, Place},
+    request,
+    settings::{Api, check_keep_alive, check_think},
+};
 
 /// Used when nothing else is named.
 pub const DEFAULT_BASE_URL: &str = "http://127.0.0.1:11434";
@@ -28,16 +35,22 @@ pub const OLLAMA_HOSTS: &[&str] = &["ollama.com", ".ollama.com"];
 
 /// Keys understood in [`ModelConfig::provider_specific`]; any other is refused by name.
 ///
-/// `base_url`: the address in any of the spellings of `OLLAMA_HOST`, where [`ModelConfig::base_url`] is not given.
-pub const SPECIFIC_KEYS: &[&str] = &["base_url"];
+/// - `api`: `chat` (default) or `generate`, the endpoint asked, see [`Api`];
+/// - `base_url`: the address in any of the spellings of `OLLAMA_HOST`, where [`ModelConfig::base_url`] is not given;
+/// - `keep_alive`: how long the model stays loaded after a request: seconds as a number, or text such as `"5m"`; 0
+///   unloads at once, −1 keeps for ever;
+/// - `think`: `true`, `false`, or how hard: `"low"`, `"medium"`, `"high"`, `"max"`.
+///
+/// `keep_alive` and `think` are defaults for the extra fields of these names, which a request may set for itself.
+pub const SPECIFIC_KEYS: &[&str] = &["api", "base_url", "keep_alive", "think"];
 
 /// A checked configuration. Built by [`Config::new`] only, so that what follows need not check again.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) model: String,
+    pub(crate) api: Api,
     pub(crate) base: Url,
-    pub(crate) chat: Uri,
-    pub(crate) tags: Uri,
+    pub(crate) endpoints: Endpoints,
     /// What every request carries; credentials are marked sensitive.
     pub(crate) headers: HeaderMap,
     /// Everything that must never be printed.
@@ -45,6 +58,7 @@ pub struct Config {
     pub(crate) has_key: bool,
     pub(crate) options: ChatOptions,
     pub(crate) timeout: Duration,
+    pub(crate) health: HealthProbe,
 }
 
 impl Config {
@@ -54,8 +68,10 @@ impl Config {
     /// `invalid_config` naming every wrong field; `authentication_error` when the address is the vendor's own and
     /// there is no key for it, naming the variable to set.
     pub fn new(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
-        let mut errors = config.validate(&capabilities()).err().unwrap_or_default();
-        request::check_options(&config.options, &mut errors);
+        let (mut options, mut errors) = (config.options.clone(), ConfigErrors::default());
+        let api = specific(&config.provider_specific, &mut options, &mut errors);
+        errors.errors.extend(config.validate(&capabilities(api)).err().unwrap_or_default().errors);
+        request::check_options(api, &config.options, &mut errors);
         let place = match Place::find(config, env, &mut errors) {
             Ok(place) => Some(place),
             // `validate` has already named a bad base_url.
@@ -65,7 +81,7 @@ impl Config {
                 None
             }
         };
-        let user = user_headers(&config.headers, &mut errors);
+        let user = user_headers(&config.headers, &[], &mut errors);
         let key = config.api_key.clone().filter(|k| !k.expose_secret().trim().is_empty());
         errors.check(
             key.as_ref().is_none_or(|k| bearer(k).is_some()),
@@ -80,7 +96,7 @@ impl Config {
         let key = match key {
             Some(key) => Some(key),
             None if own => None,
-            None => key_from_env(&place, env)?,
+            None => place.key_from_env(env)?,
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -100,20 +116,34 @@ impl Config {
         headers.extend(user);
         Ok(Self {
             model: config.model.clone(),
+            api,
             base: place.base,
-            chat: place.chat,
-            tags: place.tags,
+            endpoints: place.endpoints,
             headers,
             secrets,
             has_key,
-            options: config.options.clone(),
+            options,
             timeout: config.timeout,
+            health: config.health,
         })
     }
 
     /// The model as the server names it.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// The endpoint asked.
+    pub fn api(&self) -> Api {
+        self.api
+    }
+
+    /// Where requests for answers go.
+    pub(crate) fn asked(&self) -> &Uri {
+        match self.api {
+            Api::Chat => &self.endpoints.chat,
+            Api::Generate => &self.endpoints.generate,
+        }
     }
 
     /// Where requests go, up to but without `/api/chat`.
@@ -142,148 +172,47 @@ impl Config {
             provider: PROVIDER.to_owned(),
             model: self.model.clone(),
             endpoint: Some(self.base.as_str().trim_end_matches('/').to_owned()),
-            capabilities: capabilities(),
+            capabilities: capabilities(self.api),
         }
     }
 }
 
-/// What the wire can say. Whether a model understands images or tools is the model's affair; refusals are clear.
-pub(crate) fn capabilities() -> Capabilities {
+/// What the wire can say. Whether a model understands images, tools or a schema is the model's affair; refusals are
+/// clear.
+pub(crate) fn capabilities(api: Api) -> Capabilities {
     Capabilities {
         streaming: true,
-        tools: true,
+        tools: api == Api::Chat,
         images: true,
+        structured_output: true,
         usage: true,
         seed: true,
         ..Capabilities::default()
     }
 }
 
-/// Where requests go.
-struct Place {
-    base: Url,
-    chat: Uri,
-    tags: Uri,
-    /// The address of `OLLAMA_HOST`, where the key may go.
-    env_base: Option<Url>,
-}
-
-/// Field, what was expected, what was found.
-type Wrong = (&'static str, String, String);
-
-impl Place {
-    fn find(config: &ModelConfig, env: &Env<'_>, errors: &mut ConfigErrors) -> Result<Self, Wrong> {
-        const VARIABLE: &str = "OLLAMA_HOST";
-        let specific = specific_base(&config.provider_specific, errors);
-        let env_base = env(VARIABLE).map(|text| host::parse(&text).map_err(|e| (VARIABLE, e, text)));
-        // A broken variable matters only when it is needed.
-        let (mut base, env_base) = match (&config.base_url, specific) {
-            (Some(text), None) => {
-                let url = parse_base_url(text).map_err(|e| ("base_url", e, text.clone()))?;
-                (url, env_base.and_then(Result::ok))
-            }
-            (None, Some(text)) => {
-                let url = host::parse(&text).map_err(|e| ("provider_specific.base_url", e, text))?;
-                (url, env_base.and_then(Result::ok))
-            }
-            (Some(_), Some(text)) => {
-                let message = "expected one address, as base_url";
-                return Err(("provider_specific.base_url", message.to_owned(), text));
-            }
-            (None, None) => match env_base.transpose()? {
-                Some(url) => (url.clone(), Some(url)),
-                None => (Url::parse(DEFAULT_BASE_URL).expect("invariant: the default is a URL"), None),
-            },
-        };
-        let path = base.path().trim_end_matches('/');
-        let path = path.strip_suffix("/chat").unwrap_or(path);
-        let path = path.strip_suffix("/api").unwrap_or(path).to_owned();
-        base.set_path(&path);
-        let uri = |tail: &str| {
-            let mut url = base.clone();
-            url.set_path(&format!("{path}{tail}"));
-            let expected =
-                |e| ("base_url", format!("expected an address HTTP can say ({e})"), url.to_string());
-            url.as_str().parse::<Uri>().map_err(expected)
-        };
-        Ok(Self { chat: uri("/api/chat")?, tags: uri("/api/tags")?, env_base, base })
-    }
-}
-
-fn specific_base(map: &BTreeMap<String, Value>, errors: &mut ConfigErrors) -> Option<String> {
-    let mut base = None;
+/// Reads the settings of [`SPECIFIC_KEYS`] but the address; those that requests carry become defaults of `options`.
+fn specific(map: &BTreeMap<String, Value>, options: &mut ChatOptions, errors: &mut ConfigErrors) -> Api {
+    let mut api = Api::default();
     for (key, value) in map {
         let field = format!("provider_specific.{key}");
         match (key.as_str(), value.as_str()) {
-            ("base_url", Some(text)) => base = Some(text.to_owned()),
-            ("base_url", None) => errors.push(field, "expected an address such as host:11434", value),
+            ("api", Some("chat")) => api = Api::Chat,
+            ("api", Some("generate")) => api = Api::Generate,
+            ("api", _) => errors.push(field, "expected chat or generate", value),
+            // The address is `Place`'s affair.
+            ("base_url", _) => {}
+            ("keep_alive", _) => check_keep_alive(&field, value, errors),
+            ("think", _) => check_think(&field, value, errors),
             _ => errors.push(
                 field,
                 format!("expected one of {}", SPECIFIC_KEYS.join(", ")),
-                "an unknown setting (keep_alive, think and format are options)",
+                "an unknown setting (format, raw and model parameters are options)",
             ),
         }
-    }
-    base
-}
-
-/// The key of the usual variable, if it may be sent there.
-fn key_from_env(place: &Place, env: &Env<'_>) -> Result<Option<SecretString>> {
-    const VARIABLE: &str = "OLLAMA_API_KEY";
-    let host = place.base.host_str().unwrap_or_default();
-    let required =
-        OLLAMA_HOSTS.iter().any(|own| if own.starts_with('.') { host.ends_with(own) } else { host == *own });
-    let refuse = |message: String| {
-        Err(Error::new("ollama.configure", ErrorCode::Authentication, message)
-            .with_provider(PROVIDER)
-            .with_phase(CallPhase::Prepare))
-    };
-    match env(VARIABLE).map(SecretString::from) {
-        Some(key) if key_may_go_to(&place.base, OLLAMA_HOSTS, place.env_base.as_ref()) => {
-            if bearer(&key).is_none() {
-                return refuse(format!(
-                    "the value of {VARIABLE} holds characters that no key has; set it again"
-                ));
-            }
-            Ok(Some(key))
-        }
-        Some(_) if required => {
-            refuse(format!("a key is never sent to {host} in the clear; use https://{host}"))
-        }
-        None if required => {
-            refuse(format!("{host} needs a key; set {VARIABLE}, or api_key_env in the target's table"))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn bearer(key: &SecretString) -> Option<HeaderValue> {
-    sensitive(&format!("Bearer {}", key.expose_secret().trim()))
-}
-
-/// The configured headers, all marked sensitive: they may be credentials of a gateway.
-fn user_headers(headers: &BTreeMap<String, String>, errors: &mut ConfigErrors) -> HeaderMap {
-    const OF_THE_TRANSPORT: [&str; 5] =
-        ["host", "content-length", "connection", "transfer-encoding", "accept-encoding"];
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let field = format!("headers.{name}");
-        match (HeaderName::try_from(name.as_str()), sensitive(value)) {
-            (Ok(n), _) if OF_THE_TRANSPORT.contains(&n.as_str()) => {
-                errors.push(field, "expected a header that the transport does not set itself", n);
-            }
-            (Ok(n), Some(v)) => {
-                map.insert(n, v);
-            }
-            (Err(_), _) => errors.push(field, "expected the name of an HTTP header", name),
-            (_, None) => errors.push(field, "expected visible characters", "others"),
+        if matches!(key.as_str(), "keep_alive" | "think") {
+            options.extra.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    map
+    api
 }

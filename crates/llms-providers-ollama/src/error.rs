@@ -2,20 +2,19 @@
 //! so the status decides; the text is asked only for what a status cannot say: which model is missing, whether the
 //! server is busy.
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after},
+    wire::refusal::{redact, retry_after, shorten},
 };
 
 use crate::{
     codec::PROVIDER,
     config::Config,
-    wire::{ErrorBody, Refusal, Tags},
+    hooks,
+    wire::{ErrorBody, Refusal},
 };
 
-/// Longest message kept, in characters.
-const MAX_MESSAGE: usize = 1000;
 /// How Ollama's own queue refuses, also inside a stream (`ErrMaxQueue` in its `server/sched.go`).
 const BUSY: &str = "server busy";
 
@@ -41,30 +40,74 @@ pub(crate) fn empty(op: &'static str) -> Error {
     new(op, ErrorCode::EmptyResponse, "the answer holds nothing; expected a message")
 }
 
+/// The server says that it loaded or unloaded the model, and nothing else.
+pub(crate) fn no_answer(op: &'static str, reason: &str) -> Error {
+    let message = format!("the server only says `{reason}` and generated nothing; send the request again");
+    new(op, ErrorCode::EmptyResponse, message).with_provider_code(reason)
+}
+
 /// The model is not among those the server has.
-pub(crate) fn model_missing(config: &Config, op: &'static str, tags: &Tags<'_>) -> Error {
-    const SHOWN: usize = 8;
-    let names: Vec<&str> = tags.models.iter().map(|m| &*m.name).take(SHOWN).collect();
-    let more = if tags.models.len() > SHOWN { ", …" } else { "" };
-    let has = if names.is_empty() { "no model".to_owned() } else { format!("{}{more}", names.join(", ")) };
-    let message = format!("the server has {has}, expected `{}`; run `ollama pull {0}`", config.model);
+pub(crate) fn model_missing<'n>(
+    config: &Config,
+    op: &'static str,
+    names: impl Iterator<Item = &'n str>,
+) -> Error {
+    let has = there(names);
+    let message = format!("the server has {has}, expected `{0}`; run `ollama pull {0}`", config.model);
     new(op, ErrorCode::ModelNotAvailable, message)
+}
+
+/// The models of a server, in words.
+pub(crate) fn there<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    const SHOWN: usize = 8;
+    let mut names = names.peekable();
+    let shown: Vec<&str> = names.by_ref().take(SHOWN).collect();
+    let more = if names.peek().is_some() { ", …" } else { "" };
+    if shown.is_empty() { "no model".to_owned() } else { format!("{}{more}", shown.join(", ")) }
+}
+
+/// `error`, with the models that the server has.
+pub(crate) fn with_models(error: &Error, there: &str) -> Error {
+    let message = format!("{}; the server has {there}", error.message());
+    let mut named = Error::new(error.op().to_owned(), error.code(), message).with_provider(PROVIDER);
+    if let Some(phase) = error.phase() {
+        named = named.with_phase(phase);
+    }
+    if let Some(status) = error.status() {
+        named = named.with_status(status);
+    }
+    match error.request_id() {
+        Some(id) => named.with_request_id(id),
+        None => named,
+    }
 }
 
 /// A refusal: any status outside 200–299.
 pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    let asked = (config.api.op(), config.asked(), config.model.as_str());
+    classify_for(config, asked, status, headers, body)
+}
+
+/// A refusal of another request than for an answer: the operation, where it went, the model it was about.
+pub(crate) fn classify_for(
+    config: &Config,
+    (op, uri, model): (&'static str, &Uri, &str),
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Error {
     let text = String::from_utf8_lossy(body);
     let refusal: Option<Refusal> = serde_json::from_str(&text).ok();
     let said = said(refusal.as_ref(), &text);
-    let code = code_of(config, status, refusal.is_some(), said);
+    let code = code_of(model, status, refusal.is_some(), said);
     let mut message = shorten(&redact(said, config.secrets()));
     if message.is_empty() {
         message = format!("HTTP {status} without a message");
     }
     match code {
-        ErrorCode::ModelNotAvailable => message.push_str(&format!("; run `ollama pull {}`", config.model)),
-        ErrorCode::NotFound => message.push_str(&format!(" (asked for {}; check base_url)", config.chat)),
-        ErrorCode::Authentication if refusal.is_some_and(|r| r.signin_url.is_some()) => {
+        ErrorCode::ModelNotAvailable => message.push_str(&format!("; run `ollama pull {model}`")),
+        ErrorCode::NotFound => message.push_str(&format!(" (asked for {uri}; check base_url)")),
+        ErrorCode::Authentication if refusal.as_ref().is_some_and(|r| r.signin_url.is_some()) => {
             message.push_str("; run `ollama signin` on the server");
         }
         ErrorCode::Authentication if !config.has_key => message.push_str(
@@ -73,7 +116,10 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
         ),
         _ => {}
     }
-    let error = new("ollama.chat", code, message).with_status(status);
+    let mut error = new(op, code, message).with_status(status);
+    if let Some(id) = hooks::request_id(headers).or_else(|| reference(said)) {
+        error = error.with_request_id(id);
+    }
     match retry_after(headers) {
         Some(wait) => error.with_retry_after(wait),
         None => error,
@@ -99,16 +145,18 @@ fn said<'t>(refusal: Option<&'t Refusal>, body: &'t str) -> &'t str {
 }
 
 /// `in_json`: the refusal has the shape of an API, so that a 404 is about the model and not about the address.
-fn code_of(config: &Config, status: u16, in_json: bool, said: &str) -> ErrorCode {
+fn code_of(model: &str, status: u16, in_json: bool, said: &str) -> ErrorCode {
     match status {
         400 if said == "invalid model name" => ErrorCode::InvalidModel,
         401 => ErrorCode::Authentication,
         402 => ErrorCode::QuotaExceeded,
         403 => ErrorCode::Authorization,
-        404 if in_json && said.contains(&config.model) => ErrorCode::ModelNotAvailable,
+        404 if in_json && said.contains(model) => ErrorCode::ModelNotAvailable,
         // Redirects are not followed: the address is wrong.
         300..=399 | 404 | 405 => ErrorCode::NotFound,
         408 | 504 => ErrorCode::Timeout,
+        // ollama.com: "you have reached your weekly usage limit, upgrade for higher limits"; waiting seconds is no help.
+        429 if said.contains("usage limit") => ErrorCode::QuotaExceeded,
         429 => ErrorCode::RateLimit,
         400..=499 => ErrorCode::InvalidRequest,
         503 => ErrorCode::Overloaded,
@@ -118,11 +166,10 @@ fn code_of(config: &Config, status: u16, in_json: bool, said: &str) -> ErrorCode
     }
 }
 
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+/// The id that ollama.com puts into its messages: `(ref: …)`.
+fn reference(said: &str) -> Option<&str> {
+    let (id, _) = said.split_once("(ref: ")?.1.split_once(')')?;
+    (!id.is_empty() && !id.contains(char::is_whitespace)).then_some(id)
 }
 
 #[cfg(test)]
@@ -170,6 +217,9 @@ mod tests {
         );
         check(403, r#"{"error":"remote inference is unavailable"}"#, ErrorCode::Authorization);
         check(429, r#"{"error":"too many"}"#, ErrorCode::RateLimit);
+        let weekly = r#"{"error":"you (x) have reached your weekly usage limit, upgrade for higher limits: https://ollama.com/upgrade (ref: 3f1c-9)"}"#;
+        let weekly = check(429, weekly, ErrorCode::QuotaExceeded);
+        assert_eq!((weekly.is_retryable(), weekly.request_id()), (false, Some("3f1c-9")));
         check(502, "<html>bad gateway</html>", ErrorCode::Internal);
         check(504, "", ErrorCode::Timeout);
         check(302, "", ErrorCode::NotFound);

@@ -7,8 +7,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use llms_core::{
     ChatResponse, ErrorCode, EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent, ToolCall,
-    event::ToolCallDelta,
-    wire::{self, Frame, Hooks},
+    chat::ReasoningBlock,
+    event::{ReasoningSeal, ToolCallDelta},
+    wire::{self, Frame, Hooks, borrow::Text},
 };
 use serde_json::value::RawValue;
 
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     error, hooks,
     plain::Plain,
-    wire::{Durations, Line, Text, WireCall, WireMessage},
+    wire::{Line, Measured, WireCall, WireMessage},
 };
 
 const OP: &str = "ollama.stream";
@@ -27,9 +28,14 @@ pub struct Decoder {
     config: Arc<Config>,
     started: bool,
     complete: bool,
+    /// Anything the model generated was delivered.
+    spoke: bool,
+    /// Thinking was delivered and has not ended yet.
+    thinking: bool,
     calls: u32,
     outcome: Outcome,
-    durations: Durations,
+    measured: Measured,
+    remote: (Option<String>, Option<String>),
     plain: Plain,
 }
 
@@ -39,9 +45,12 @@ impl Decoder {
             config,
             started: false,
             complete: false,
+            spoke: false,
+            thinking: false,
             calls: 0,
             outcome: Outcome::default(),
-            durations: Durations::default(),
+            measured: Measured::default(),
+            remote: (None, None),
             plain: Plain::default(),
         }
     }
@@ -49,7 +58,7 @@ impl Decoder {
     /// One parsed line.
     fn line<'a>(
         &mut self,
-        line: Line<'a>,
+        mut line: Line<'a>,
         data: &'a str,
         stamp: Stamp,
         sink: &mut dyn EventSink,
@@ -68,47 +77,70 @@ impl Decoder {
         if !done {
             self.learn(&line, data);
         }
-        let ending = done.then(|| (line.usage(), line.durations()));
-        if let Some(message) = line.message {
-            self.message(message, stamp, sink);
+        self.message(line.take_message(), stamp, sink);
+        if !done {
+            return Ok(());
         }
-        if let Some((usage, durations)) = ending {
-            self.complete = true;
-            self.durations = durations;
-            self.outcome.usage = usage;
-            if let Some(usage) = usage {
-                sink.event(StreamEvent::Usage(usage), stamp);
-            }
-            self.outcome.finish_reason = finish_reason(line.done_reason.as_deref(), self.calls > 0);
-            if let Some(reason) = &self.outcome.finish_reason {
-                sink.event(StreamEvent::Finish(reason.clone()), stamp);
-            }
+        self.end_thinking(stamp, sink);
+        if let Some(reason) = line.done_reason.as_deref()
+            && !self.spoke
+            && is_no_answer(reason)
+        {
+            return Err(error::no_answer(OP, reason));
+        }
+        self.complete = true;
+        self.measured = line.measured();
+        let owned = |text: Option<Text<'a>>| text.map(|t| t.into_inner().into_owned());
+        self.outcome.usage = line.usage();
+        self.outcome.finish_reason = finish_reason(line.done_reason.as_deref(), self.calls > 0);
+        self.remote = (owned(line.remote_model), owned(line.remote_host));
+        if let Some(usage) = self.outcome.usage {
+            sink.event(StreamEvent::Usage(usage), stamp);
+        }
+        if let Some(reason) = &self.outcome.finish_reason {
+            sink.event(StreamEvent::Finish(reason.clone()), stamp);
         }
         Ok(())
     }
 
     /// Keeps the shape of a line that holds one text and nothing else.
     fn learn(&mut self, line: &Line<'_>, data: &str) {
-        let Some(message) = &line.message else { return };
-        let nothing_else = message.thinking.is_none() && message.tool_calls.is_none();
-        if let (Some(Text(Cow::Borrowed(time))), Some(Text(Cow::Borrowed(text)))) =
-            (&line.created_at, &message.content)
-            && nothing_else
+        let no_message = WireMessage::default();
+        let message = line.message.as_ref().unwrap_or(&no_message);
+        let nothing_else = message.thinking.is_none()
+            && message.tool_calls.is_none()
+            && line.thinking.is_none()
+            && line.tool_calls.is_none()
             && line.usage().is_none()
-            && line.done_reason.is_none()
+            && line.done_reason.is_none();
+        let ((Some(text), None) | (None, Some(text))) = (&message.content, &line.response) else { return };
+        if let (Some(Text(Cow::Borrowed(time))), Text(Cow::Borrowed(text))) = (&line.created_at, text)
+            && nothing_else
         {
             self.plain.learn(data, time, text);
         }
     }
 
+    /// What was thought is a block of its own, which goes back to the model with the rest of its message.
+    fn end_thinking(&mut self, stamp: Stamp, sink: &mut dyn EventSink) {
+        if std::mem::take(&mut self.thinking) {
+            sink.event(StreamEvent::ReasoningSeal(ReasoningSeal::default()), stamp);
+        }
+    }
+
     fn message(&mut self, message: WireMessage<'_>, stamp: Stamp, sink: &mut dyn EventSink) {
         if let Some(thinking) = message.thinking.map(|t| t.0).filter(|t| !t.is_empty()) {
+            (self.spoke, self.thinking) = (true, true);
             sink.event(StreamEvent::Reasoning(thinking), stamp);
         }
         if let Some(content) = message.content.map(|t| t.0).filter(|t| !t.is_empty()) {
+            self.spoke = true;
+            self.end_thinking(stamp, sink);
             sink.event(StreamEvent::Text(content), stamp);
         }
         for WireCall { id, function } in message.tool_calls.into_iter().flatten() {
+            self.spoke = true;
+            self.end_thinking(stamp, sink);
             let index = self.calls;
             self.calls += 1;
             let delta = ToolCallDelta {
@@ -139,6 +171,11 @@ fn arguments(raw: Option<&RawValue>) -> Cow<'_, str> {
     }
 }
 
+/// Words of an answer to a request that only loads or unloads the model.
+fn is_no_answer(reason: &str) -> bool {
+    matches!(reason, "load" | "unload")
+}
+
 /// Ollama says `stop` also when it ends to have tools called.
 fn finish_reason(word: Option<&str>, calls: bool) -> Option<FinishReason> {
     match word {
@@ -156,12 +193,14 @@ impl wire::Decoder for Decoder {
             return Ok(());
         }
         if let Some(text) = self.plain.text(frame.data) {
+            self.spoke = true;
+            self.end_thinking(stamp, sink);
             sink.event(StreamEvent::Text(Cow::Borrowed(text)), stamp);
             return Ok(());
         }
         match serde_json::from_str(frame.data) {
             Ok(line) => self.line(line, frame.data, stamp, sink),
-            Err(e) => Err(error::malformed(&self.config, OP, "a line of a chat", &e)),
+            Err(e) => Err(error::malformed(&self.config, OP, "a line of an answer", &e)),
         }
     }
 
@@ -182,7 +221,8 @@ impl wire::Decoder for Decoder {
     }
 
     fn hooks(&self, report: &mut Hooks<'_>) {
-        hooks::of_durations(self.durations, report);
+        hooks::of_measured(self.measured, report);
+        hooks::of_remote(self.remote.0.as_deref(), self.remote.1.as_deref(), report);
     }
 }
 
@@ -195,19 +235,18 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
     if body.trim_ascii().is_empty() {
         return Err(error::empty(OP));
     }
-    let unreadable = |e: &dyn std::fmt::Display| error::malformed(config, OP, "a chat", e);
+    let unreadable = |e: &dyn std::fmt::Display| error::malformed(config, OP, "an answer", e);
     let text = std::str::from_utf8(body).map_err(|e| unreadable(&e))?;
-    let answer: Line<'_> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
+    let mut answer: Line<'_> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
     if answer.error.is_some() {
         return Err(error::in_answer(config, OP, text, ErrorCode::InvalidResponse));
     }
     if answer.done != Some(true) {
-        let message = "expected a finished chat (`\"done\":true`), found none; check base_url";
+        let message = "expected a finished answer (`\"done\":true`), found none; check base_url";
         return Err(error::new(OP, ErrorCode::InvalidResponse, message));
     }
-    hooks::of_durations(answer.durations(), report);
     let usage = answer.usage();
-    let message = answer.message.unwrap_or_default();
+    let message = answer.take_message();
     let tool_calls: Vec<ToolCall> = message
         .tool_calls
         .into_iter()
@@ -219,14 +258,30 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
             arguments: arguments(call.function.arguments).into_owned(),
         })
         .collect();
+    let owned = |text: Option<Text<'_>>| text.map(|t| t.into_inner().into_owned());
+    let text = owned(message.content).unwrap_or_default();
+    let reasoning = owned(message.thinking).filter(|t| !t.is_empty());
+    if let Some(reason) = answer.done_reason.as_deref()
+        && text.is_empty()
+        && reasoning.is_none()
+        && tool_calls.is_empty()
+        && is_no_answer(reason)
+    {
+        return Err(error::no_answer(OP, reason));
+    }
+    hooks::of_measured(answer.measured(), report);
+    hooks::of_remote(answer.remote_model.as_deref(), answer.remote_host.as_deref(), report);
     Ok(ChatResponse {
-        text: message.content.map(|t| t.0.into_owned()).unwrap_or_default(),
-        reasoning: message.thinking.map(|t| t.0.into_owned()).filter(|t| !t.is_empty()),
+        text,
+        reasoning_blocks: reasoning
+            .iter()
+            .map(|text| ReasoningBlock { text: text.clone(), ..ReasoningBlock::default() })
+            .collect(),
+        reasoning,
         finish_reason: finish_reason(answer.done_reason.as_deref(), !tool_calls.is_empty()),
         tool_calls,
         usage,
-        model: answer.model.map(|t| t.0.into_owned()),
-        id: None,
+        model: owned(answer.model),
         ..ChatResponse::default()
     })
 }

@@ -2,27 +2,12 @@
 //!
 //! Only shapes; what they mean stands in `stream.rs` and `error.rs`.
 
-use std::{borrow::Cow, ops::Deref};
-
-use llms_core::Usage;
+use llms_core::{Usage, wire::borrow::Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A text that borrows from the line unless it holds escapes. A newtype, because serde borrows a [`Cow`] inside an
-/// [`Option`] only through one.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-/// One line of a stream, or a whole answer: they have one shape.
+/// One line of a stream, or a whole answer: they have one shape. `/api/chat` says what the model says in `message`,
+/// `/api/generate` beside it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line<'a> {
     #[serde(borrow, default)]
@@ -31,15 +16,30 @@ pub(crate) struct Line<'a> {
     pub(crate) created_at: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) message: Option<WireMessage<'a>>,
+    /// `/api/generate` only, as the two that follow.
+    #[serde(borrow, default)]
+    pub(crate) response: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) thinking: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) tool_calls: Option<Vec<WireCall<'a>>>,
     #[serde(default)]
     pub(crate) done: Option<bool>,
     #[serde(borrow, default)]
     pub(crate) done_reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) error: Option<&'a RawValue>,
+    /// The model behind a name that stands for one of ollama.com, and where it runs.
+    #[serde(borrow, default)]
+    pub(crate) remote_model: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) remote_host: Option<Text<'a>>,
     // Counts and durations of the last line. Not a struct of their own: serde would buffer the line for it.
     #[serde(default)]
     prompt_eval_count: Option<u64>,
+    /// Servers from September 2026 on.
+    #[serde(default)]
+    prompt_eval_cached_count: Option<u64>,
     #[serde(default)]
     eval_count: Option<u64>,
     #[serde(default)]
@@ -52,12 +52,23 @@ pub(crate) struct Line<'a> {
     eval_duration: Option<u64>,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// What the model says, wherever it stands.
+    pub(crate) fn take_message(&mut self) -> WireMessage<'a> {
+        let message = self.message.take().unwrap_or_default();
+        WireMessage {
+            content: message.content.or_else(|| self.response.take()),
+            thinking: message.thinking.or_else(|| self.thinking.take()),
+            tool_calls: message.tool_calls.or_else(|| self.tool_calls.take()),
+        }
+    }
+
     /// Token counts; `None` when the line has none. The server leaves out counts of 0, and older ones leave out the
     /// prompt's when it was cached: absent is not zero.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = Usage {
             input_tokens: self.prompt_eval_count,
+            cache_read_tokens: self.prompt_eval_cached_count,
             output_tokens: self.eval_count,
             ..Usage::default()
         };
@@ -65,23 +76,25 @@ impl Line<'_> {
     }
 
     /// What the server measured.
-    pub(crate) fn durations(&self) -> Durations {
-        Durations {
+    pub(crate) fn measured(&self) -> Measured {
+        Measured {
             total: self.total_duration,
             load: self.load_duration,
             prompt_eval: self.prompt_eval_duration,
             eval: self.eval_duration,
+            cached_tokens: self.prompt_eval_cached_count,
         }
     }
 }
 
-/// Durations as the server measured them, in nanoseconds.
+/// What the server measured: durations in nanoseconds by its own clock, and prompt tokens read from its cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Durations {
+pub(crate) struct Measured {
     pub(crate) total: Option<u64>,
     pub(crate) load: Option<u64>,
     pub(crate) prompt_eval: Option<u64>,
     pub(crate) eval: Option<u64>,
+    pub(crate) cached_tokens: Option<u64>,
 }
 
 /// What the model says in a line.
@@ -134,35 +147,10 @@ pub(crate) struct Refusal {
     pub(crate) signin_url: Option<String>,
 }
 
-/// `GET /api/tags`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Tags<'a> {
-    #[serde(borrow)]
-    pub(crate) models: Vec<Tag<'a>>,
-}
-
-/// One model that the server has.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Tag<'a> {
-    #[serde(borrow)]
-    pub(crate) name: Text<'a>,
-    #[serde(borrow, default)]
-    pub(crate) digest: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub(crate) details: Option<TagDetails<'a>>,
-}
-
-/// What the server says about a model.
-#[derive(Debug, Deserialize)]
-pub(crate) struct TagDetails<'a> {
-    #[serde(borrow, default)]
-    pub(crate) parameter_size: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub(crate) quantization_level: Option<Text<'a>>,
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     #[test]
@@ -182,5 +170,8 @@ mod tests {
             usage(r#"{"eval_count":79}"#),
             Some(Usage { output_tokens: Some(79), ..Usage::default() })
         );
+        let cached =
+            usage(r#"{"prompt_eval_count":12,"prompt_eval_cached_count":0,"eval_count":1}"#).unwrap();
+        assert_eq!((cached.input_tokens, cached.cache_read_tokens), (Some(12), Some(0)));
     }
 }

@@ -79,6 +79,15 @@ fn plain_frames_do_not_allocate() {
     let model = r#""model":"m","#;
     check(None, |i| line(i, "content", model));
     check(None, |i| line(i, "thinking", model));
+    let generated = |i: usize, field: &str| {
+        format!(
+            r#"{{"model":"m","created_at":"2026-11-22T13:34:12.{}Z","{field}":" {}","done":false}}"#,
+            4332 + i * i,
+            i % 7
+        )
+    };
+    check(None, |i| generated(i, "response"));
+    check(None, |i| generated(i, "thinking"));
     // Something that changes before the time: every line is parsed.
     check(None, |i| line(i, "content", &format!(r#""n":{},"#, 100 + i)));
 }

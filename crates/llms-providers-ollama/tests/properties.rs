@@ -15,11 +15,14 @@ fn codec() -> Codec {
     Codec::new(Config::new(&ModelConfig::new("ollama", "m"), &|_| None).unwrap())
 }
 
-/// Events of one line without the `Start` that only the first one gives, or its error as text.
+/// Events of one line without the `Start` that only the first one gives and the end of earlier thinking, or its error as
+/// text.
 fn read(decoder: &mut Decoder, data: &str) -> Result<Vec<StreamEvent<'static>>, String> {
     let mut events: Vec<TimedEvent> = Vec::new();
     decoder.frame(Frame { event: None, data }, Stamp::default(), &mut events).map_err(|e| e.to_string())?;
-    Ok(events.into_iter().map(|e| e.event).filter(|e| !matches!(e, StreamEvent::Start { .. })).collect())
+    let of_earlier =
+        |e: &StreamEvent<'_>| matches!(e, StreamEvent::Start { .. } | StreamEvent::ReasoningSeal(_));
+    Ok(events.into_iter().map(|e| e.event).filter(|e| !of_earlier(e)).collect())
 }
 
 /// Lines that look like text, most of them such, with everything that may go wrong at their seams.
@@ -43,8 +46,17 @@ fn line() -> impl Strategy<Value = String> {
         1 => Just("\"},\"done\":false".to_owned()),
     ];
     let field = prop_oneof![6 => Just("content"), 1 => Just("thinking")];
-    (time, field, text, tail).prop_map(|(time, field, text, tail)| {
-        format!(r#"{{"model":"m","created_at":{time},"message":{{"role":"assistant","{field}":"{text}{tail}"#)
+    let generate = prop_oneof![1 => Just(false), 1 => Just(true)];
+    (time, field, text, tail, generate).prop_map(|(time, field, text, tail, generate)| {
+        let chat = format!(
+            r#"{{"model":"m","created_at":{time},"message":{{"role":"assistant","{field}":"{text}{tail}"#
+        );
+        if !generate {
+            return chat;
+        }
+        // The same in the words of the other endpoint.
+        let line = chat.replace(r#""message":{"role":"assistant","content":"#, r#""response":"#);
+        line.replace(r#""message":{"role":"assistant","#, "").replace(r#""},"done"#, r#"","done"#)
     })
 }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use llms_core::{
-    ChatOptions, ChatRequest, Error, ErrorCode, Message, ToolCall, ToolDefinition,
-    chat::{Content, ImageData, ToolChoice},
+    ChatOptions, ChatRequest, ChatResponse, Error, ErrorCode, Message, ToolCall, ToolDefinition,
+    chat::{CacheAt, Content, ImageData, ReasoningBlock, ResponseFormat, ToolChoice},
     config::ModelConfig,
     wire::{Codec as _, Delivery, Prepared},
 };
@@ -80,7 +80,7 @@ fn sampling_settings_stand_in_options() {
             ("think", json!(true)),
             ("format", json!("json")),
             ("num_ctx", json!(4096)),
-            ("options", json!({"min_p": 0.05, "num_ctx": 1})),
+            ("options", json!({"min_p": 0.05, "num_ctx": 1, "of_a_fork": 2})),
         ] {
             o.extra.insert(name.into(), value);
         }
@@ -91,7 +91,7 @@ fn sampling_settings_stand_in_options() {
             "model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false,
             "options": {
                 "temperature": 0.5, "top_p": 0.9, "top_k": 40, "num_predict": 20, "stop": ["END"],
-                "frequency_penalty": 0.1, "presence_penalty": -0.1, "seed": 7, "min_p": 0.05, "num_ctx": 4096,
+                "frequency_penalty": 0.1, "presence_penalty": -0.1, "seed": 7, "min_p": 0.05, "num_ctx": 4096, "of_a_fork": 2,
             },
             "keep_alive": "5m", "think": true, "format": "json",
         })
@@ -153,6 +153,47 @@ fn a_conversation_with_tools_keeps_its_order() {
 }
 
 #[test]
+fn thinking_goes_back_with_its_message() {
+    let block = |text: &str| ReasoningBlock { text: text.into(), ..ReasoningBlock::default() };
+    let answer = ChatResponse {
+        text: "b".into(),
+        reasoning_blocks: vec![block("so "), block("so")],
+        ..ChatResponse::default()
+    };
+    messages(
+        vec![Message::user("a"), answer.to_message(), Message::user("c")],
+        json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", "thinking": "so so"},
+            {"role": "user", "content": "c"},
+        ]),
+    );
+}
+
+#[test]
+fn formats_are_said() {
+    let schema = json!({"type": "object"});
+    let of_schema = ResponseFormat::JsonSchema { name: "x".into(), schema: schema.clone(), strict: true };
+    assert_eq!(body_of(&ChatRequest::text("x").with_format(of_schema))["format"], schema);
+    let mut request = ChatRequest::text("x").with_format(ResponseFormat::Json);
+    assert_eq!(body_of(&request)["format"], "json");
+    request.options.extra.insert("format".into(), schema.clone());
+    assert_eq!(body_of(&request)["format"], schema, "an extra field stands in the place of ours");
+}
+
+#[test]
+fn settings_of_the_configuration_are_defaults() {
+    let config = config().with_specific("keep_alive", "10m").with_specific("think", false);
+    let body = |request: &ChatRequest| -> Value {
+        serde_json::from_slice(&encode(&config, request, Delivery::Whole).unwrap().body).unwrap()
+    };
+    let plain = body(&ChatRequest::text("x"));
+    assert_eq!((&plain["keep_alive"], &plain["think"]), (&json!("10m"), &json!(false)));
+    let own = body(&with(|o| drop(o.extra.insert("think".into(), json!("low")))));
+    assert_eq!((&own["keep_alive"], &own["think"]), (&json!("10m"), &json!("low")));
+}
+
+#[test]
 fn images_stand_beside_the_text() {
     let image = |data| Content::Image { data };
     let inline = |base64: &str| ImageData::Inline { media_type: "image/png".into(), base64: base64.into() };
@@ -202,6 +243,23 @@ fn what_the_wire_cannot_say_is_refused_by_name() {
     refused(&with(|o| drop(o.extra.insert("stream".into(), json!(false)))), "options.extra.stream: ");
     refused(&with(|o| drop(o.extra.insert("options".into(), json!(1)))), "options.extra.options: ");
     refused(&ChatRequest::new([]), "messages: ");
+    for (name, value) in [
+        ("ignore_eos", json!(true)),
+        ("temprature", json!(1)),
+        ("raw", json!(true)),
+        ("suffix", json!("x")),
+        ("keep_alive", json!("5")),
+        ("think", json!("hard")),
+    ] {
+        refused(&with(|o| drop(o.extra.insert(name.into(), value))), &format!("options.extra.{name}: "));
+    }
+    refused(&ChatRequest::text("x").with_cache(CacheAt::Tools), "cache: ");
+    let document = Message::User { content: vec![Content::document("d", "application/pdf", "aGk=")] };
+    refused(&ChatRequest::new([document]), "messages[0].content[0]: ");
+    let sealed =
+        ReasoningBlock { text: "t".into(), signature: Some("s".into()), ..ReasoningBlock::default() };
+    let answer = Message::Assistant { content: "a".into(), tool_calls: vec![], reasoning: vec![sealed] };
+    refused(&ChatRequest::new([answer]), "messages[0].reasoning[0].signature: ");
     for arguments in ["[1]", "{", "7", "{} {}"] {
         let call = ToolCall { id: "t".into(), name: "f".into(), arguments: arguments.into() };
         let request = ChatRequest::new([Message::user("a"), Message::tool_calls(vec![call])]);
@@ -280,8 +338,13 @@ fn a_wrong_configuration_says_what_to_do() {
         ErrorCode::InvalidConfig,
         &["provider_specific.base_url"],
     );
-    let mut many =
-        config().with_specific("keep_alive", "5m").with_api_key("hunter2\n7").with_base_url("ftp://x");
+    let mut many = config()
+        .with_specific("keep_alive", "5")
+        .with_specific("think", 1)
+        .with_specific("api", "v1")
+        .with_specific("num_ctx", 1)
+        .with_api_key("hunter2\n7")
+        .with_base_url("ftp://x");
     many.options.seed = Some(u64::MAX);
     many.options.temperature = Some(3.0);
     many.headers.insert("Host".into(), "x".into());
@@ -294,6 +357,9 @@ fn a_wrong_configuration_says_what_to_do() {
             "options.seed",
             "options.temperature",
             "provider_specific.keep_alive",
+            "provider_specific.think",
+            "provider_specific.api",
+            "provider_specific.num_ctx",
             "headers.Host",
             "api_key",
         ],
