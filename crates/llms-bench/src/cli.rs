@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use llms_core::bench::{Arrivals, duration};
+use llms_core::{
+    bench::{Arrivals, duration},
+    health::HealthProbe,
+};
 
 use crate::target::TargetSpec;
 
@@ -14,6 +17,22 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Log lines on standard error, as a filter: `info`, `llms_telemetry=debug`. One line a call at `info`; never
+    /// prompts, answers, headers or keys.
+    #[arg(long, global = true, value_name = "FILTER", env = "LLMS_BENCH_LOG", help_heading = "Logging")]
+    pub log: Option<String>,
+    /// Form of the log lines.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
@@ -32,8 +51,61 @@ pub enum Command {
     /// Simulated vendors for anybody's client.
     #[command(subcommand)]
     Mock(MockCommand),
+    /// Keys, addresses, clock and limits: what works from here, what does not, what to do.
+    Doctor(DoctorArgs),
     /// Built-in scenarios.
     Scenarios,
+}
+
+/// What to look at, and how closely.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// provider:model or provider:model@http://host:port, repeatable; also those of the configuration file.
+    #[arg(long = "target", value_name = "TARGET")]
+    pub targets: Vec<TargetSpec>,
+    /// Configuration file with targets; ./llms-bench.toml is read when there is one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How targets are probed: as cheaply as the provider permits, or by a call of one token, which costs what that
+    /// costs and proves that the model answers. Default: what the target's table says, else cheap.
+    #[arg(long, value_enum)]
+    pub probe: Option<ProbeArg>,
+    /// HTTP client to probe with.
+    #[arg(long, value_enum, default_value_t = TransportKind::Direct)]
+    pub transport: TransportKind,
+    /// Longest wait for one target.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", default_value = "30s")]
+    pub timeout: Duration,
+    /// Form of standard output.
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub format: DoctorFormat,
+}
+
+/// How targets are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProbeArg {
+    /// A list of models or the like.
+    Cheap,
+    /// A call of one token.
+    OneToken,
+}
+
+impl From<ProbeArg> for HealthProbe {
+    fn from(p: ProbeArg) -> Self {
+        match p {
+            ProbeArg::Cheap => Self::Cheap,
+            ProbeArg::OneToken => Self::OneToken,
+        }
+    }
+}
+
+/// Form of the findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For the terminal.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// The simulated vendors.
@@ -45,6 +117,7 @@ pub enum MockCommand {
 
 /// How to serve the simulated vendors.
 #[derive(Debug, Args)]
+#[command(after_help = situations())]
 pub struct MockServeArgs {
     /// Port; 0 lets the system choose one.
     #[arg(long, default_value_t = 8399)]
@@ -61,6 +134,49 @@ pub struct MockServeArgs {
     /// Write what was really sent when, one JSON object per request.
     #[arg(long, value_name = "FILE")]
     pub truth_log: Option<PathBuf>,
+
+    /// Profile of all four protocols: openai, anthropic, bedrock, ollama, very-fast, very-slow.
+    #[arg(long, value_name = "NAME", help_heading = "Behaviour")]
+    pub preset: Option<String>,
+    /// Factor on all delays: 0.1 plays ten times as fast.
+    #[arg(long, value_name = "FACTOR", help_heading = "Behaviour")]
+    pub time_scale: Option<f64>,
+    /// Tokens of every answer, unless the request limits them.
+    #[arg(long, value_name = "N", help_heading = "Behaviour")]
+    pub output_tokens: Option<u32>,
+    /// Requests that each protocol serves at once; more wait.
+    #[arg(long, value_name = "N", help_heading = "Behaviour")]
+    pub slots: Option<u32>,
+    /// Threads that serve.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Behaviour")]
+    pub threads: usize,
+
+    /// The one key that is accepted; without this any key but those that begin with bad-.
+    #[arg(long, value_name = "KEY", help_heading = "Access")]
+    pub api_key: Option<String>,
+    /// With --aws-secret: check the signatures of Bedrock requests against this pair.
+    #[arg(long, value_name = "ID", requires = "aws_secret", help_heading = "Access")]
+    pub aws_key_id: Option<String>,
+    /// Secret of --aws-key-id.
+    #[arg(long, value_name = "SECRET", requires = "aws_key_id", help_heading = "Access")]
+    pub aws_secret: Option<String>,
+    /// HTTPS, with a certificate made at the start.
+    #[arg(long, help_heading = "Access")]
+    pub tls: bool,
+    /// Where that certificate is written (PEM), for clients to trust.
+    #[arg(long, value_name = "FILE", requires = "tls", help_heading = "Access")]
+    pub tls_cert: Option<PathBuf>,
+}
+
+/// The situations that clients can ask for by the name of a model.
+fn situations() -> String {
+    let width = bench_mock::SITUATIONS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = "Situations, asked for by the name of the model, on every protocol:\n".to_owned();
+    for (name, what) in bench_mock::SITUATIONS {
+        text.push_str(&format!("  {name:width$}  {what}\n"));
+    }
+    text.push_str("\nProfiles can be changed while it runs: GET, PUT and PATCH /mock/config, POST /mock/reset; see the guide.");
+    text
 }
 
 impl MockServeArgs {
@@ -228,6 +344,10 @@ pub struct RunArgs {
     /// Also write what the simulated vendors really sent when (simulated targets only).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub truth_log: Option<PathBuf>,
+    /// Export metrics and spans of every call over OTLP/HTTP to this base address; the standard OTEL_* variables do the
+    /// same.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://127.0.0.1:4318", help_heading = "Output")]
+    pub otlp: Option<String>,
     /// No progress display.
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,

@@ -2,7 +2,9 @@
 
 pub mod cli;
 pub mod config_file;
+mod doctor;
 pub mod exit;
+mod logging;
 mod mock_serve;
 mod output;
 pub mod plan;
@@ -12,6 +14,7 @@ mod scenarios;
 pub mod session;
 pub mod simulated;
 pub mod target;
+mod telemetry;
 
 use crate::{
     cli::{Cli, Command, MockCommand},
@@ -24,11 +27,13 @@ use crate::{
 /// # Errors
 /// One message that says what was wrong, where, and what to do.
 pub fn run(cli: Cli) -> Result<Exit, Failure> {
+    logging::start(cli.log.as_deref(), cli.log_format)?;
     match cli.command {
         Command::Compare(args) => block_on(session::execute(&args, Kind::Compare)),
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
+        Command::Doctor(args) => block_on(doctor::examine(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }
 }

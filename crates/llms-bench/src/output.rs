@@ -43,6 +43,17 @@ fn width() -> usize {
     rustix::termios::tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col)).clamp(60, 120)
 }
 
+/// Writes to standard output. A reader that closes early (`| head`) is no failure of ours.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::run(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints the report and writes the files asked for.
 pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure> {
     let mut files = doc.files.to_vec();
@@ -56,15 +67,8 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
         Format::Markdown => render_markdown(doc),
         Format::Json => render_json(doc),
     };
-    // Printed before any file is written, so that a full disk costs the file and not the result. A reader that
-    // closes early (`| head`) is no failure of ours.
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Failure::run(format!("cannot write the report: {e}")));
-        }
-        _ => {}
-    }
+    // Printed before any file is written, so that a full disk costs the file and not the result.
+    print(&text)?;
     if let Some(path) = &out.json {
         save(path, &render_json(doc))?;
     }

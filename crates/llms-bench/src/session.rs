@@ -24,6 +24,7 @@ use crate::{
     progress::Display,
     providers,
     simulated::Simulation,
+    telemetry,
 };
 
 /// How many targets a command takes.
@@ -51,6 +52,7 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     if !args.no_save {
         writable_dir(&args.output_dir)?;
     }
+    let telemetry = telemetry::start(args.otlp.as_deref())?;
     let cancel = cancel_on_interrupt();
     let ctx = CallContext::new().with_cancel(cancel.clone());
 
@@ -59,13 +61,19 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
         [] => Some(Simulation::start(args.seed, args.truth_log.as_deref())?),
         _ => None,
     };
-    let targets = match &simulation {
+    let mut targets = match &simulation {
         Some(simulation) => simulation.targets(&plan.scenario, &transport).await?,
         None => providers::targets(&plan.targets, &plan.scenario, &transport, &ctx).await?,
     };
 
-    let (run, dir) = measure(args, &plan, &targets, &ctx).await?;
-    let mut notes = Vec::new();
+    telemetry::instrument(&mut targets, &telemetry);
+
+    let measured = measure(args, &plan, &targets, &ctx).await;
+    // Before anything else may fail, and before the report, which says how it went.
+    drop(targets);
+    let delivered = telemetry::finish(telemetry).await;
+    let (run, dir) = measured?;
+    let mut notes: Vec<String> = delivered.into_iter().collect();
     if let Some(simulation) = simulation {
         notes.extend(simulation.finish(&run)?);
     }

@@ -6,6 +6,7 @@ use llms_core::{
     ChatOptions,
     bench::duration,
     config::{ConfigErrors, Env, ModelConfig, parse_base_url},
+    health::HealthProbe,
 };
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -40,6 +41,9 @@ pub struct TargetSpec {
     /// Extra headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// How `doctor` and health checks probe it: `cheap` or `one_token`.
+    #[serde(default)]
+    pub health: HealthProbe,
     /// Settings only this provider knows (`organization`, `api_version`, `region`, …).
     #[serde(default)]
     pub provider_specific: BTreeMap<String, Value>,
@@ -74,6 +78,7 @@ impl FromStr for TargetSpec {
             timeout: None,
             options: ChatOptions::default(),
             headers: BTreeMap::new(),
+            health: HealthProbe::default(),
             provider_specific: BTreeMap::new(),
         })
     }
@@ -100,6 +105,7 @@ impl TargetSpec {
         config.timeout = self.timeout.unwrap_or(timeout);
         config.options = self.options.clone();
         config.headers.clone_from(&self.headers);
+        config.health = self.health;
         config.provider_specific.clone_from(&self.provider_specific);
         if let Some(variable) = &self.api_key_env {
             let key = env(variable).ok_or_else(|| {
