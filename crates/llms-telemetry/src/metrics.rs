@@ -50,7 +50,7 @@ pub struct MetricsOptions {
 pub struct Metrics(Option<Arc<Live>>);
 
 impl Metrics {
-    /// Creates every instrument of [`table`] on `meter`; spans are made by `tracer`.
+    /// Creates every instrument of [`table`](crate::table) on `meter`; spans are made by `tracer`.
     ///
     /// # Errors
     /// [`TelemetryError::Instrument`] when a row of the table breaks the rules for names, where OpenTelemetry itself
