@@ -1,8 +1,8 @@
 //! AWS signatures: with a secret the request is signed again by AWS's own code and compared, without one only the
 //! shape is looked at.
 //!
-//! What is signed is what the client says it signed; host and date must be among it. Signatures in the query are not
-//! understood.
+//! What is signed is what the client says it signed; host and date must be among it, the host over HTTP/2 also by its
+//! name there, `:authority`, as AWS's JavaScript SDK has it. Signatures in the query are not understood.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use aws_sigv4::{
     sign::v4,
 };
 use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
 
 use super::{auth::same, read::Request, settings::AwsCredentials};
@@ -19,6 +20,8 @@ use super::{auth::same, read::Request, settings::AwsCredentials};
 /// How far the client's clock may be off.
 const SKEW: Duration = Duration::from_secs(300);
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The host over HTTP/2.
+const AUTHORITY: &str = ":authority";
 
 type Refused = (&'static str, String);
 
@@ -79,7 +82,7 @@ pub(super) fn check(
         return Err(("InvalidSignatureException", message));
     }
     for needed in ["host", "x-amz-date"] {
-        if !signed.split(';').any(|name| name == needed) {
+        if !signed.split(';').any(|name| name == needed || needed == "host" && name == AUTHORITY) {
             let message = format!("'{needed}' must be a 'SignedHeader' in the Authorization.");
             return Err(("InvalidSignatureException", message));
         }
@@ -120,6 +123,9 @@ fn again(
     at: OffsetDateTime,
 ) -> Option<String> {
     let secret = credentials.secret_access_key.expose_secret();
+    if signed.split(';').any(|name| name == AUTHORITY) {
+        return Some(with_authority(request, secret, signed, region, service, at));
+    }
     let identity = Credentials::new(&credentials.access_key_id, secret, None, None, "mock").into();
     let mut settings = SigningSettings::default();
     settings.excluded_headers = None;
@@ -147,6 +153,56 @@ fn again(
     let uri = format!("http://{host}{}", request.target);
     let signable = SignableRequest::new(&request.method, uri, headers, body).ok()?;
     Some(sign(signable, &params).ok()?.signature().to_owned())
+}
+
+/// The signature where `:authority` is signed, which AWS's own code cannot name as a header.
+///
+/// # Source
+/// AWS, "Create a signed AWS API request": canonical request, string to sign, signature.
+fn with_authority(
+    request: &Request,
+    secret: &str,
+    signed: &str,
+    region: &str,
+    service: &str,
+    at: OffsetDateTime,
+) -> String {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let mut canonical = format!("{}\n", request.method);
+    // As it came, and encoded once more.
+    for byte in path.bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                canonical.push(byte.into());
+            }
+            _ => canonical.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let mut pairs: Vec<String> =
+        query.split('&').filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
+    pairs.iter_mut().filter(|pair| !pair.contains('=')).for_each(|pair| pair.push('='));
+    pairs.sort_unstable();
+    canonical.push_str(&format!("\n{}\n", pairs.join("&")));
+    for name in signed.split(';') {
+        let sent = if name == AUTHORITY { "host" } else { name };
+        let values = request.headers.iter().filter(|(header, _)| header == sent);
+        let values = values.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "));
+        canonical.push_str(&format!("{name}:{}\n", values.collect::<Vec<_>>().join(",")));
+    }
+    let body = match request.header("x-amz-content-sha256") {
+        Some(unsigned @ "UNSIGNED-PAYLOAD") => unsigned.to_owned(),
+        _ => hash(&request.body),
+    };
+    canonical.push_str(&format!("\n{signed}\n{body}"));
+    let stamp = compact(at);
+    let scope = format!("{}/{region}/{service}/aws4_request", &stamp[..8]);
+    let text = format!("{ALGORITHM}\n{stamp}\n{scope}\n{}", hash(canonical.as_bytes()));
+    let key = v4::generate_signing_key(secret, SystemTime::from(at), region, service);
+    v4::calculate_signature(key, text.as_bytes())
+}
+
+fn hash(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 #[cfg(test)]
@@ -177,6 +233,54 @@ mod tests {
         );
         request.headers.push(("authorization".into(), value));
         request
+    }
+
+    /// AWS's own code and ours agree wherever both can sign: with the host by its other name.
+    #[test]
+    fn the_host_may_be_signed_by_its_name_in_http2() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let mut request = signed("secret", now);
+        request.headers.push(("x-twice".into(), " a   b ".into()));
+        request.headers.push(("x-twice".into(), "c".into()));
+        for target in ["/model/m/converse", "/model/a%3Ab%2Fc:0/converse?z=%20&a"] {
+            target.clone_into(&mut request.target);
+            let names = "host;x-amz-date;x-twice";
+            let credentials = AwsCredentials::new("AKID", "secret");
+            let theirs = again(&request, &credentials, names, "us-east-1", "bedrock", now).unwrap();
+            let ours = with_authority(&request, "secret", names, "us-east-1", "bedrock", now);
+            assert_eq!(theirs, ours, "{target}");
+        }
+    }
+
+    /// What AWS's SDK for JavaScript, 3.1164.0, sent over HTTP/2 to a server of ours.
+    #[test]
+    fn a_signature_of_the_javascript_sdk_passes() {
+        let at = time::macros::datetime!(2026-11-22 19:27:41 UTC);
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261122/us-east-1/bedrock/aws4_request, \
+            SignedHeaders=:authority;amz-sdk-invocation-id;amz-sdk-request;content-length;content-type;\
+            x-amz-content-sha256;x-amz-date;x-amz-user-agent, \
+            Signature=bf41c7c75ab6a82bfa368c3b5deb10b8f8a77340ec6d72f4afc70a51fb49689e";
+        let headers = [
+            ("host", "127.0.0.1:34409"),
+            ("content-type", "application/json"),
+            ("content-length", "55"),
+            ("x-amz-user-agent", "aws-sdk-js/3.1163.0"),
+            ("amz-sdk-invocation-id", "cfbffe06-7688-4021-be3e-eeee62fa5ce9"),
+            ("amz-sdk-request", "attempt=1; max=1"),
+            ("x-amz-date", "20261122T192741Z"),
+            ("x-amz-content-sha256", "fc547f6afbe65321ced6955c0da5dd252eb0a1c4e04d3b871e7e144deb39b067"),
+            ("authorization", authorization),
+        ];
+        let mut request = Request {
+            method: "POST".into(),
+            target: "/model/anthropic.claude-v1%3A0/converse".into(),
+            headers: headers.map(|(name, value)| (name.into(), value.into())).to_vec(),
+            body: br#"{"messages":[{"role":"user","content":[{"text":"x"}]}]}"#.to_vec(),
+            ..Request::default()
+        };
+        check_kind(&request, at, Ok(true));
+        request.headers[0].1 = "127.0.0.1:34410".into();
+        check_kind(&request, at, Err("InvalidSignatureException"));
     }
 
     #[track_caller]
