@@ -4,12 +4,15 @@
 // `cargo xtask sdk-check` installs the SDKs, starts a server and calls this; by hand, where they are installed:
 //
 //     node check.mjs http://127.0.0.1:8399 [--filter TEXT] [--list]
+//
+// Over HTTPS (`--https`) the certificate must be known: NODE_EXTRA_CA_CERTS.
 
 import { parseArgs } from 'node:util';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { filter: { type: 'string', default: '' }, list: { type: 'boolean', default: false }, jobs: { type: 'string', default: '6' } },
+  options: { filter: { type: 'string', default: '' }, list: { type: 'boolean', default: false }, jobs: { type: 'string', default: '6' },
+    https: { type: 'string', default: '' }, pair: { type: 'string', default: ':' } },
 });
 // The SDKs must find neither a proxy nor a real key nor another address.
 for (const name of Object.keys(process.env)) {
@@ -20,8 +23,9 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 process.env.AWS_CONFIG_FILE = process.env.AWS_SHARED_CREDENTIALS_FILE = '/dev/null';
 
 const { CHECKS } = await import('./common.mjs');
-for (const part of ['openai', 'anthropic', 'bedrock', 'ollama']) await import(`./checks_${part}.mjs`);
-const chosen = CHECKS.filter((check) => check.title.includes(values.filter));
+for (const part of ['openai', 'anthropic', 'bedrock', 'ollama', 'secure']) await import(`./checks_${part}.mjs`);
+const possible = CHECKS.filter((check) => values.https || !check.title.startsWith('node https'));
+const chosen = possible.filter((check) => check.title.includes(values.filter));
 if (values.list) {
   for (const check of chosen) console.log(check.title);
   process.exit(0);
@@ -30,7 +34,13 @@ if (positionals.length !== 1) {
   console.error('expected the base URL of a server, as http://127.0.0.1:8399');
   process.exit(2);
 }
-const target = { base: positionals[0].replace(/\/$/, ''), key: 'simulated', timeout: 30_000 };
+const target = {
+  base: positionals[0].replace(/\/$/, ''),
+  key: 'simulated',
+  timeout: 30_000,
+  secure: values.https.replace(/\/$/, ''), // another server, that knows `pair`
+  pair: values.pair.split(':'), // AWS key and secret
+};
 
 async function outcome(check) {
   const began = performance.now();

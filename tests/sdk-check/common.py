@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 SYSTEM = "Answer in one short sentence."
@@ -107,6 +107,12 @@ class Target:
     base: str
     key: str = "simulated"
     timeout: float = 30.0
+    https: str = ""  # another server, that knows `pair`
+    pair: tuple[str, str] = ("", "")  # AWS key and secret
+
+    def secure(self, key: str | None = None) -> Target:
+        """The same over HTTPS, with this key or secret."""
+        return replace(self, base=self.https, key=key or self.key)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 //! `cargo xtask sdk-check`: the vendors' own SDKs, unchanged, against the simulated vendors.
 //!
 //! Installs the SDKs into a directory of their own (versions pinned in `tests/sdk-check/`), starts the release binary's
-//! `mock serve` on a free port, runs the scripts of `tests/sdk-check/` against it and sums up what they print. Opt-in:
-//! it needs Python, Node and the network; no other step calls it. Says nothing itself about protocols.
+//! `mock serve` on a free port and, for what plain HTTP cannot show, the same server with HTTPS and AWS credentials; runs
+//! the scripts of `tests/sdk-check/` against both and sums up what they print. Opt-in: it needs Python, Node and the
+//! network; no other step calls it. Says nothing itself about protocols.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
 use std::{
@@ -16,6 +17,9 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::process;
+
+/// The AWS credentials that the server with HTTPS knows; made up.
+const PAIR: &str = "AKIDEXAMPLE:sdk-check-secret";
 
 /// How to check.
 #[derive(Args)]
@@ -56,24 +60,31 @@ enum Missing {
     Failed(String),
 }
 
+/// The servers to check against, and what the scripts must know of them.
+struct Servers {
+    url: String,
+    /// Base URL and certificate of one with HTTPS that checks signatures.
+    secure: Option<(String, PathBuf)>,
+    running: Vec<Server>,
+}
+
 impl SdkCheck {
     pub(crate) fn run(&self) -> ExitCode {
         let dir = self.dir.clone().unwrap_or_else(|| process::target_dir().join("sdk-check"));
-        let server = match &self.base_url {
-            Some(url) => Ok((None, url.clone())),
-            None => process::build_binary().and_then(|()| start()),
-        };
-        let (server, url) = match server {
-            Ok((server, url)) => (server, url),
+        let servers = match self.servers(&dir) {
+            Ok(servers) => servers,
             Err(code) => return code,
         };
         let mut tally = Tally::default();
         for language in [Language::Python, Language::Node] {
             if self.only.is_none_or(|only| only == language) {
-                self.check(language, &dir, &url, &mut tally);
+                self.check(language, &dir, &servers, &mut tally);
             }
         }
-        drop(server);
+        if servers.secure.is_none() {
+            tally.skipped.push("https: the server given has none; call without --base-url".to_owned());
+        }
+        drop(servers.running);
         for skipped in &tally.skipped {
             println!("skipped {skipped}");
         }
@@ -82,15 +93,45 @@ impl SdkCheck {
         if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn check(&self, language: Language, dir: &Path, url: &str, tally: &mut Tally) {
+    fn servers(&self, dir: &Path) -> Result<Servers, ExitCode> {
+        if let Some(url) = self.base_url.clone() {
+            return Ok(Servers { url, secure: None, running: Vec::new() });
+        }
+        process::build_binary()?;
+        process::build_example("bench-mock", "serve")?;
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::create_dir_all(dir).and_then(|()| fs::write(&path, text)).map(|()| path).map_err(|e| {
+                eprintln!("cannot write to {}: {e}", dir.display());
+                ExitCode::from(2)
+            })
+        };
+        let (profiles, certificate) = (write("profiles.json", "{}")?, write("certificate.pem", "")?);
+        let mut plain = Command::new(process::binary_path());
+        plain.args(["mock", "serve", "--port", "0", "--seed", "1"]);
+        let (first, address) = start(&mut plain)?;
+        let mut secure = Command::new(process::example_path("serve"));
+        secure.arg("0").arg(profiles).arg(PAIR).arg(&certificate);
+        let (second, secure) = start(&mut secure)?;
+        let secure = Some((format!("https://{secure}"), certificate));
+        Ok(Servers { url: format!("http://{address}"), secure, running: vec![first, second] })
+    }
+
+    fn check(&self, language: Language, dir: &Path, servers: &Servers, tally: &mut Tally) {
         let (name, prepared) = match language {
             Language::Python => ("python", python(&dir.join("python"))),
             Language::Node => ("node", node(&dir.join("node"))),
         };
         match prepared {
             Ok(mut script) => {
-                script.arg(url).args(["--filter", &self.filter]);
-                process::say(&format!("{name} SDKs against {url}"));
+                script.arg(&servers.url).args(["--filter", &self.filter]);
+                if let Some((url, certificate)) = &servers.secure {
+                    script.args(["--https", url, "--pair", PAIR]);
+                    for variable in ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+                        script.env(variable, certificate);
+                    }
+                }
+                process::say(&format!("{name} SDKs against {}", servers.url));
                 if let Err(e) = listen(&mut script, tally) {
                     println!("FAILED  {name}: {e}");
                     tally.failed += 1;
@@ -208,7 +249,7 @@ fn quiet(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-/// The simulated vendors, ended with this.
+/// Simulated vendors, ended with this.
 struct Server(Child);
 
 impl Drop for Server {
@@ -219,31 +260,34 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server on a free port; its base URL is in its first line.
-fn start() -> Result<(Option<Server>, String), ExitCode> {
-    let mut command = Command::new(process::binary_path());
-    command.args(["mock", "serve", "--port", "0", "--seed", "1"]).stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| {
-        eprintln!("cannot run {}: {e}", command.get_program().to_string_lossy());
+/// Starts a server, which says in its first line where it listens.
+fn start(command: &mut Command) -> Result<(Server, String), ExitCode> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let fail = |why: String| {
+        eprintln!("{what}: {why}");
         ExitCode::from(2)
-    })?;
+    };
+    // One of them ends with its standard input, which closes with the child.
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| fail(format!("cannot run: {e}")))?;
     let mut lines = BufReader::new(child.stdout.take().expect("invariant: standard output is piped")).lines();
     let server = Server(child);
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
     let Some(address) = address_in(&first) else {
-        eprintln!("mock serve did not say where it listens: {first:?}");
-        return Err(ExitCode::from(2));
+        return Err(fail(format!("did not say where it listens: {first:?}")));
     };
     // Read on, so that it never waits for us.
     thread::spawn(move || lines.for_each(drop));
-    Ok((Some(server), format!("http://{address}")))
+    Ok((server, address.to_owned()))
 }
 
-/// The address in `simulated vendors on 127.0.0.1:8399 (seed 1); …`.
+/// The address in `simulated vendors on 127.0.0.1:8399 (seed 1); …` or `openai https://127.0.0.1:8399/v1`.
 fn address_in(line: &str) -> Option<&str> {
-    line.split_whitespace()
-        .map(|word| word.trim_start_matches("http://"))
-        .find(|word| word.parse::<std::net::SocketAddr>().is_ok())
+    let is_address = |word: &&str| word.parse::<std::net::SocketAddr>().is_ok();
+    line.split_whitespace().filter_map(|word| word.split("://").last()?.split('/').next()).find(is_address)
 }
 
 #[cfg(test)]
@@ -252,11 +296,13 @@ mod tests {
 
     #[test]
     fn the_address_is_found() {
-        assert_eq!(
-            address_in("simulated vendors on 127.0.0.1:8399 (seed 1); Ctrl-C ends them"),
-            Some("127.0.0.1:8399")
-        );
-        assert_eq!(address_in("listening at http://[::1]:80 now"), Some("[::1]:80"));
-        assert_eq!(address_in("cannot serve"), None);
+        for (line, address) in [
+            ("simulated vendors on 127.0.0.1:8399 (seed 1); Ctrl-C ends them", Some("127.0.0.1:8399")),
+            ("openai     https://127.0.0.1:8399/v1", Some("127.0.0.1:8399")),
+            ("listening at http://[::1]:80 now", Some("[::1]:80")),
+            ("cannot serve", None),
+        ] {
+            assert_eq!(address_in(line), address, "{line}");
+        }
     }
 }
