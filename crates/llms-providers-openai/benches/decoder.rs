@@ -30,7 +30,8 @@ fn chunks(of: impl Fn(&str, &str) -> String) -> Vec<String> {
 
 fn decoder(c: &mut Criterion) {
     let config = ModelConfig::new("openai", "m").with_base_url("http://127.0.0.1:8000/v1");
-    let codec = Codec::new(Config::new(&config, &|_| None).expect("a good configuration"));
+    let chat = Codec::new(Config::new(&config, &|_| None).expect("a good configuration"));
+    let responses = Codec::new(Config::responses(&config, &|_| None).expect("a good configuration"));
     let mut group = c.benchmark_group("chunk");
     group.throughput(Throughput::Elements(256));
     for (name, chunks) in [
@@ -76,7 +77,17 @@ fn decoder(c: &mut Criterion) {
                 )
             }),
         ),
+        (
+            "responses_openai",
+            chunks(|word, padding| {
+                format!(
+                    r#"{{"type":"response.output_text.delta","sequence_number":{},"item_id":"msg_0ecff685e411ca7b0069e063569c7c819bbc74c80d853802e6","output_index":0,"content_index":0,"delta":"{word}","logprobs":[],"obfuscation":"{padding}"}}"#,
+                    word.len() * 100 + padding.len()
+                )
+            }),
+        ),
     ] {
+        let codec = if name.starts_with("responses") { &responses } else { &chat };
         group.bench_function(name, |b| {
             let mut decoder = codec.decoder();
             b.iter(|| {

@@ -94,11 +94,18 @@ impl Address {
             || base.path().contains(DEPLOYMENTS)
             || base.host_str().is_some_and(|h| is_host_of(h, AZURE_HOSTS));
         let (path, api) = split_endpoint(base.path(), wanted.api)?;
+        // A host alone gets a path; the full address of an endpoint at the root has none (DeepSeek).
+        let whole = path.len() < base.path().trim_end_matches('/').len();
         let path = path.to_owned();
         if azure && api == Api::Responses {
             return Self::azure_responses(base, &path, wanted, env);
         }
-        Self::usual(base, &path, azure, api, wanted, env)
+        let path = match path.as_str() {
+            "" if azure && wanted.deployment.is_none() => "/openai/v1",
+            "" if !azure && !whole => "/v1",
+            path => path,
+        };
+        Self::usual(base, path, azure, api, wanted, env)
     }
 
     /// Everything but responses on Azure: the API's path below the base URL, which may name a deployment.
@@ -117,8 +124,6 @@ impl Address {
             Some(name) if !path.ends_with(&format!("{DEPLOYMENTS}{name}")) => {
                 return Err(other_deployment(name));
             }
-            None if path.is_empty() && azure => "/openai/v1".to_owned(),
-            None if path.is_empty() => "/v1".to_owned(),
             _ => path.to_owned(),
         };
         base.set_path(&path);
@@ -134,7 +139,7 @@ impl Address {
             dated.then(|| env(API_VERSION).unwrap_or_else(|| DEFAULT_AZURE_API_VERSION.to_owned()))
         });
         let resource = base.path().split_once(DEPLOYMENTS).map(|(before, _)| format!("{before}/openai"));
-        let models = resource.unwrap_or_else(|| base.path().to_owned()) + "/models";
+        let models = resource.unwrap_or_else(|| path.clone()) + "/models";
         Ok(Self {
             service,
             api,

@@ -265,17 +265,18 @@ fn of_word(word: &str) -> Option<ErrorCode> {
         "permission_error" | "insufficient_permissions" | "unsupported_country_region_territory" => {
             ErrorCode::Authorization
         }
-        "content_filter" | "content_policy_violation" | "responsibleaipolicyviolation" => {
-            ErrorCode::ContentFiltered
-        }
-        "context_length_exceeded" | "exceed_context_size_error" | "invalid_prompt" => {
-            ErrorCode::InvalidRequest
-        }
-        // A response that failed (Responses API).
-        "image_content_policy_violation" | "bio_policy" | "misalignment_policy_violation" => {
-            ErrorCode::ContentFiltered
-        }
-        "invalid_image"
+        // The latter three: a response that failed (Responses API).
+        "content_filter"
+        | "content_policy_violation"
+        | "responsibleaipolicyviolation"
+        | "image_content_policy_violation"
+        | "bio_policy"
+        | "misalignment_policy_violation" => ErrorCode::ContentFiltered,
+        // All but the first three: a response that failed.
+        "context_length_exceeded"
+        | "exceed_context_size_error"
+        | "invalid_prompt"
+        | "invalid_image"
         | "invalid_image_format"
         | "invalid_base64_image"
         | "invalid_image_url"

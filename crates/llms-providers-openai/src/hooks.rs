@@ -89,10 +89,6 @@ pub(crate) fn of_headers(config: &Config, headers: &HeaderMap, report: &mut Hook
     for (key, name) in [
         ("openai.processing_ms", "openai-processing-ms"),
         ("openai.upstream_ms", "x-envoy-upstream-service-time"),
-        ("openai.tgi_total_ms", "x-total-time"),
-        ("openai.tgi_queue_ms", "x-queue-time"),
-        ("openai.tgi_validation_ms", "x-validation-time"),
-        ("openai.tgi_inference_ms", "x-inference-time"),
         ("openai.ratelimit_limit_requests", "x-ratelimit-limit-requests"),
         ("openai.ratelimit_limit_tokens", "x-ratelimit-limit-tokens"),
         ("openai.ratelimit_remaining_requests", "x-ratelimit-remaining-requests"),
@@ -110,6 +106,24 @@ pub(crate) fn of_headers(config: &Config, headers: &HeaderMap, report: &mut Hook
             report(key, HookValue::Number(value));
         }
     }
+    of_tgi(headers, report);
+}
+
+/// Text generation inference's own clock. Others use the same names for seconds; `x-compute-type` tells it from them.
+fn of_tgi(headers: &HeaderMap, report: &mut Hooks<'_>) {
+    if !headers.contains_key("x-compute-type") {
+        return;
+    }
+    for (key, name) in [
+        ("openai.tgi_total_ms", "x-total-time"),
+        ("openai.tgi_queue_ms", "x-queue-time"),
+        ("openai.tgi_validation_ms", "x-validation-time"),
+        ("openai.tgi_inference_ms", "x-inference-time"),
+    ] {
+        if let Some(value) = headers.get(name).and_then(|v| v.to_str().ok()).and_then(number) {
+            report(key, HookValue::Number(value));
+        }
+    }
 }
 
 /// What stands in the body of an answer, kept until it is complete: the latest word wins.
@@ -123,7 +137,7 @@ pub(crate) struct Extras {
 
 impl Extras {
     /// Keeps counts and timings.
-    pub(crate) fn note(&mut self, usage: Option<WireUsage>, timings: Option<&Timings>) {
+    pub(crate) fn note(&mut self, usage: Option<&WireUsage>, timings: Option<&Timings>) {
         if let Some(wire) = usage
             && let Some(new) = wire.to_usage()
         {
@@ -296,6 +310,15 @@ mod tests {
         let reset = ("openai.ratelimit_reset_requests_s", "0.5");
         check(Service::Azure, headers, &[common[0], common[1], reset]);
         check(Service::Compatible, headers, &common);
+    }
+
+    #[test]
+    fn headers_of_text_generation_inference() {
+        let headers =
+            &[("x-compute-type", "gpu+optimized"), ("x-queue-time", "12"), ("x-inference-time", "340")];
+        let expected = &[("openai.tgi_queue_ms", "12"), ("openai.tgi_inference_ms", "340")];
+        check(Service::Compatible, headers, expected);
+        check(Service::Compatible, &headers[1..], &[]);
     }
 
     #[test]

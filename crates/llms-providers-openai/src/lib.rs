@@ -25,6 +25,7 @@
 //!                        plain.rs, wire.rs      the shortcut for plain text; JSON that the APIs share
 //! status + body -> Error (error.rs)             refusals and error objects inside a 200
 //! headers, body -> reported values (hooks.rs)   under the keys of `hooks::KEYS`
+//! ChatRequest -> number of tokens (tokens.rs)    asked of the service, responses only
 //! ```
 //! `codec.rs` puts the parts behind [`llms_core::wire::Codec`] and registers the provider. What the wire looks like,
 //! with links to the vendors' documents, and what was decided where they are silent, stands in `WIRE.md`.
@@ -44,6 +45,7 @@ mod plain;
 mod request;
 mod responses;
 mod stream;
+mod tokens;
 mod wire;
 
 pub use address::{AZURE_HOSTS, DEFAULT_AZURE_API_VERSION, DEFAULT_BASE_URL, OPENAI_HOSTS, Service};
@@ -51,3 +53,4 @@ pub use api::Api;
 pub use codec::{Codec, Factory, PROVIDER, model, register};
 pub use config::{Config, SPECIFIC_KEYS, TokenLimitField};
 pub use stream::Decoder;
+pub use tokens::count_tokens;

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Uri, header};
 use llms_core::{
     ChatOptions, ChatRequest, ErrorCode, Message, Result,
     chat::{Content, DocumentData, ImageData, ResponseFormat, ToolChoice},
@@ -40,28 +40,39 @@ pub(crate) fn encode(config: &Config, request: &ChatRequest, delivery: Delivery)
     let options = request.options.clone().or(&config.options);
     let stream = delivery == Delivery::Stream;
     let asked = Asked { config, request, options: &options, stream };
-    let mut errors = ConfigErrors::default();
-    asked.check(&mut errors);
-    match config.api {
-        Api::Chat => chat::request::check(asked, &mut errors),
-        Api::Responses => responses::request::check(asked, &mut errors),
-        Api::Completions => completions::check(asked, &mut errors),
-    }
-    errors
-        .into_result()
-        .map_err(|e| error::new(OP, ErrorCode::InvalidRequest, e.to_string()).with_source(e))?;
+    asked.check()?;
     let body = match config.api {
         Api::Chat => serde_json::to_vec(&chat::request::Body(asked)),
         Api::Responses => serde_json::to_vec(&responses::request::Body(asked)),
         Api::Completions => serde_json::to_vec(&completions::Body(asked)),
     };
+    let accept = if stream { "text/event-stream" } else { "application/json" };
+    prepared(config, config.endpoint.clone(), accept, body)
+}
+
+/// The question how many tokens the request has.
+///
+/// # Errors
+/// `invalid_request` naming the field that the wire cannot say, or the API, which is not that of responses.
+pub(crate) fn encode_count(config: &Config, uri: Uri, request: &ChatRequest) -> Result<Prepared> {
+    let options = request.options.clone().or(&config.options);
+    let asked = Asked { config, request, options: &options, stream: false };
+    asked.check()?;
+    prepared(config, uri, "application/json", serde_json::to_vec(&responses::request::CountBody(asked)))
+}
+
+fn prepared(
+    config: &Config,
+    uri: Uri,
+    accept: &'static str,
+    body: serde_json::Result<Vec<u8>>,
+) -> Result<Prepared> {
     let body = body.map_err(|e| {
         error::new(OP, ErrorCode::InvalidRequest, format!("the request cannot be written as JSON: {e}"))
     })?;
     let mut headers = config.headers.clone();
-    let accept = if stream { "text/event-stream" } else { "application/json" };
     headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    Ok(Prepared { method: Method::POST, uri: config.endpoint.clone(), headers, body: Bytes::from(body) })
+    Ok(Prepared { method: Method::POST, uri, headers, body: Bytes::from(body) })
 }
 
 impl Asked<'_> {
@@ -70,7 +81,20 @@ impl Asked<'_> {
         self.config.service != Service::Compatible
     }
 
-    fn check(&self, errors: &mut ConfigErrors) {
+    fn check(&self) -> Result<()> {
+        let mut errors = ConfigErrors::default();
+        self.check_shared(&mut errors);
+        match self.config.api {
+            Api::Chat => chat::request::check(*self, &mut errors),
+            Api::Responses => responses::request::check(*self, &mut errors),
+            Api::Completions => completions::check(*self, &mut errors),
+        }
+        errors
+            .into_result()
+            .map_err(|e| error::new(OP, ErrorCode::InvalidRequest, e.to_string()).with_source(e))
+    }
+
+    fn check_shared(&self, errors: &mut ConfigErrors) {
         let Self { config, request, options, .. } = self;
         validate_options(options, &config.info().capabilities, errors);
         errors.check(!request.messages.is_empty(), "messages", "expected at least one message", "none");

@@ -86,8 +86,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
     }
 }
 
-/// The `usage` object, under the names of chat completions or under those of responses. The classes below the totals
-/// are contained in them, as [`Usage`] wants it.
+/// The `usage` object of chat and text completions. The classes below the totals are contained in them, as [`Usage`]
+/// wants it.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(crate) struct WireUsage {
     prompt_tokens: Option<u64>,
@@ -95,18 +95,37 @@ pub(crate) struct WireUsage {
     total_tokens: Option<u64>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
-    // Fields of their own, no aliases: some gateways send a count under both names.
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    input_tokens_details: Option<PromptDetails>,
-    output_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached input.
     prompt_cache_hit_tokens: Option<u64>,
     /// SGLang's place for reasoning tokens.
     reasoning_tokens: Option<u64>,
 }
 
+/// The `usage` object of responses. A type of its own, no aliases: some gateways send a count under both names.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct ResponseUsage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    input_tokens_details: Option<PromptDetails>,
+    output_tokens_details: Option<CompletionDetails>,
+}
+
+impl From<ResponseUsage> for WireUsage {
+    fn from(usage: ResponseUsage) -> Self {
+        Self {
+            prompt_tokens: usage.input_tokens,
+            completion_tokens: usage.output_tokens,
+            total_tokens: usage.total_tokens,
+            prompt_tokens_details: usage.input_tokens_details,
+            completion_tokens_details: usage.output_tokens_details,
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 struct PromptDetails {
     cached_tokens: Option<u64>,
     /// Newer models of OpenAI, OpenRouter.
@@ -115,6 +134,7 @@ struct PromptDetails {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
     audio_tokens: Option<u64>,
@@ -132,11 +152,11 @@ pub(crate) struct Predicted {
 impl WireUsage {
     /// In the core's words; `None` when no count was in it.
     pub(crate) fn to_usage(self) -> Option<Usage> {
-        let prompt = self.prompt_tokens_details.or(self.input_tokens_details).unwrap_or_default();
-        let completion = self.output_details();
+        let prompt = self.prompt_tokens_details.unwrap_or_default();
+        let completion = self.completion_tokens_details.unwrap_or_default();
         let usage = Usage {
-            input_tokens: self.prompt_tokens.or(self.input_tokens),
-            output_tokens: self.completion_tokens.or(self.output_tokens),
+            input_tokens: self.prompt_tokens,
+            output_tokens: self.completion_tokens,
             cache_read_tokens: prompt.cached_tokens.or(self.prompt_cache_hit_tokens),
             cache_write_tokens: prompt.cache_write_tokens,
             reasoning_tokens: completion.reasoning_tokens.or(self.reasoning_tokens),
@@ -149,15 +169,11 @@ impl WireUsage {
 
     /// What became of the tokens of a predicted output.
     pub(crate) fn predicted(self) -> Predicted {
-        let details = self.output_details();
+        let details = self.completion_tokens_details.unwrap_or_default();
         Predicted {
             accepted: details.accepted_prediction_tokens,
             rejected: details.rejected_prediction_tokens,
         }
-    }
-
-    fn output_details(self) -> CompletionDetails {
-        self.completion_tokens_details.or(self.output_tokens_details).unwrap_or_default()
     }
 }
 
@@ -237,11 +253,11 @@ mod tests {
             Some(4),
             Some(2),
         );
-        check(
-            r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":2}}"#,
-            9,
-            Some(4),
-            Some(2),
+        let json = r#"{"input_tokens":9,"prompt_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":2}}"#;
+        let usage = WireUsage::from(serde_json::from_str::<ResponseUsage>(json).unwrap()).to_usage().unwrap();
+        assert_eq!(
+            (usage.input_tokens, usage.cache_read_tokens, usage.reasoning_tokens),
+            (Some(9), Some(4), Some(2))
         );
         check(
             r#"{"prompt_tokens":9,"input_tokens":9,"prompt_tokens_details":null,"prompt_cache_hit_tokens":4}"#,

@@ -317,6 +317,39 @@ fn a_text_to_continue() {
     assert!(can.streaming && can.seed && !can.tools && !can.images && !can.documents);
 }
 
+#[test]
+fn the_length_of_a_prompt_can_be_asked_for() {
+    let expected: Value =
+        serde_json::from_str(include_str!("recordings/count-tokens.expected.json")).unwrap();
+    let codec = vendor_of(Api::Responses);
+    for line in include_str!("recordings/count-tokens.jsonl").lines() {
+        let r: Value = serde_json::from_str(line).unwrap();
+        let body = r["response"]["body"].as_str().unwrap().as_bytes();
+        let count = codec.count_tokens_answer(200, &http::HeaderMap::new(), body).unwrap();
+        assert_eq!(expected["recordings"][r["id"].as_str().unwrap()]["input_tokens"], count);
+    }
+    // Only what makes the prompt is sent, and to the place the recordings were sent to.
+    let mut request =
+        ChatRequest::text("Hi").with_system("Be brief.").with_tools([weather()]).with_max_tokens(7);
+    request.options.temperature = Some(0.5);
+    request.options.extra.insert("store".into(), json!(false));
+    request.options.extra.insert("reasoning".into(), json!({"effort": "low"}));
+    let asked = codec.count_tokens_request(&request.with_format(ResponseFormat::Json)).unwrap();
+    assert_eq!(asked.uri, "https://api.openai.com/v1/responses/input_tokens");
+    let body: Value = serde_json::from_slice(&asked.body).unwrap();
+    let keys: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["input", "instructions", "model", "reasoning", "text", "tools"]);
+    let azure =
+        ModelConfig::new("openai", "m").with_api_key("key-of-mine").with_specific("api_version", "preview");
+    let azure = codec_of(azure.with_base_url("https://r.openai.azure.com/openai/v1/responses"));
+    let asked = azure.count_tokens_request(&ChatRequest::text("Hi")).unwrap();
+    assert_eq!(asked.uri, "https://r.openai.azure.com/openai/v1/responses/input_tokens?api-version=preview");
+    let e = vendor_of(Api::Chat).count_tokens_request(&ChatRequest::text("Hi")).unwrap_err();
+    assert_eq!(e.code(), ErrorCode::InvalidConfig, "{e}");
+    let e = codec.count_tokens_answer(429, &http::HeaderMap::new(), b"{}").unwrap_err();
+    assert_eq!(e.code(), ErrorCode::RateLimit);
+}
+
 #[track_caller]
 fn check_place(config: &ModelConfig, env: &[(&str, &str)], api: Api, uri: &str, model: &str) {
     let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
@@ -341,6 +374,11 @@ fn where_each_api_is() {
         // The address of an endpoint says which API it is.
         check_place(&at(&endpoint), &[], api, &endpoint, "m");
     }
+    // At the root of a host, where DeepSeek has it; its models stand beside.
+    let root = "https://api.deepseek.com/responses";
+    check_place(&at(root), &[], Responses, root, "m");
+    let probe = Codec::new(Config::new(&at(root), &|_| None).unwrap()).probe().unwrap();
+    assert_eq!(probe.request.uri, "https://api.deepseek.com/models");
     let typed = Config::responses(&at(local), &|_| None).unwrap();
     assert_eq!((typed.api(), typed.base_url().as_str()), (Responses, local));
     assert_eq!(Config::completions(&at(local), &|_| None).unwrap().api(), Completions);

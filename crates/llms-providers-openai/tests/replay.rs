@@ -144,9 +144,10 @@ fn check_refusal(r: &Recording) {
     assert_eq!(e.status(), Some(r.status));
     assert_eq!(e.message(), sdk["message"], "{}", r.id);
     let expected = match (r.status, sdk["class"].as_str().unwrap(), sdk["code"].as_str()) {
-        (400, "BadRequestError", Some("model_not_found")) => ErrorCode::ModelNotAvailable,
+        (400, "BadRequestError", Some("model_not_found")) | (404, "NotFoundError", _) => {
+            ErrorCode::ModelNotAvailable
+        }
         (400, "BadRequestError", _) => ErrorCode::InvalidRequest,
-        (404, "NotFoundError", _) => ErrorCode::ModelNotAvailable,
         other => panic!("{}: {other:?}", r.id),
     };
     assert_eq!(e.code(), expected, "{}: {e}", r.id);

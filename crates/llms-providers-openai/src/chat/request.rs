@@ -88,6 +88,7 @@ enum Format<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 struct Schema<'a> {
     name: &'a str,
     schema: &'a Value,

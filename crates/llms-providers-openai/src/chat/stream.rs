@@ -253,5 +253,5 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
 fn note(extras: &mut Extras, answer: &Answer<'_>) {
     answer.system_fingerprint.set(&mut extras.system_fingerprint);
     answer.service_tier.set(&mut extras.service_tier);
-    extras.note(answer.usage, answer.timings.as_deref());
+    extras.note(answer.usage.as_ref(), answer.timings.as_deref());
 }

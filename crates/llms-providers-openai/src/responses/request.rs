@@ -10,7 +10,10 @@ use llms_core::{
     chat::{Content, DocumentData, ReasoningBlock, ResponseFormat, ToolChoice},
     config::ConfigErrors,
 };
-use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
 use serde_json::{Map, Value};
 
 use crate::request::{Asked, Fields, arguments, file_data, file_name, image_url};
@@ -78,16 +81,60 @@ impl Serialize for Body<'_> {
         fields.some("frequency_penalty", options.frequency_penalty.as_ref())?;
         fields.some("presence_penalty", options.presence_penalty.as_ref())?;
         fields.some("seed", options.seed.as_ref())?;
+        fields = self.tools(fields)?;
+        self.end(fields, &[])
+    }
+}
+
+impl Body<'_> {
+    fn tools<'f, M: SerializeMap>(&self, mut fields: Fields<'f, M>) -> Result<Fields<'f, M>, M::Error> {
+        let request = self.0.request;
         if !request.tools.is_empty() {
             fields.put("tools", &Tools(&request.tools))?;
             fields.some("tool_choice", choice(&request.tool_choice).as_ref())?;
         }
-        let Some(format) = &request.format else { return fields.end(&[]) };
+        Ok(fields)
+    }
+
+    /// The format and what `extra` has, the fields in `but` aside.
+    fn end<M: SerializeMap>(&self, mut fields: Fields<'_, M>, but: &[&str]) -> Result<M::Ok, M::Error> {
+        let Some(format) = &self.0.request.format else { return fields.end(but) };
         // Beside whatever else `extra` wants of the text (`verbosity`).
-        let mut text = options.extra.get("text").and_then(Value::as_object).cloned().unwrap_or_default();
+        let text = self.0.options.extra.get("text").and_then(Value::as_object);
+        let mut text = text.cloned().unwrap_or_default();
         text.insert("format".to_owned(), format_of(format));
-        serde::ser::SerializeMap::serialize_entry(&mut fields.map, "text", &text)?;
-        fields.end(&["text"])
+        fields.map.serialize_entry("text", &text)?;
+        fields.end(&[but, &["text"]].concat())
+    }
+}
+
+/// Fields of `extra` that change the prompt or how it is read: those that a request for its length knows.
+/// <https://platform.openai.com/docs/api-reference/responses/input-tokens>
+const OF_THE_PROMPT: [&str; 7] = [
+    "conversation",
+    "parallel_tool_calls",
+    "personality",
+    "previous_response_id",
+    "reasoning",
+    "text",
+    "truncation",
+];
+
+/// The body of `POST …/responses/input_tokens`: what makes the prompt, and nothing else.
+pub(crate) struct CountBody<'a>(pub(crate) Asked<'a>);
+
+impl Serialize for CountBody<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Asked { config, request, options, .. } = self.0;
+        let (instructions, rest) = leading_system(&request.messages);
+        let mut fields = Fields { map: s.serialize_map(None)?, extra: &options.extra };
+        fields.put("model", config.wire_model())?;
+        fields.some("instructions", instructions.as_ref())?;
+        fields.put("input", &Input { messages: rest, strict: !self.0.is_vendor() })?;
+        let body = Body(self.0);
+        fields = body.tools(fields)?;
+        let others = options.extra.keys().map(String::as_str).filter(|k| !OF_THE_PROMPT.contains(k));
+        body.end(fields, &others.collect::<Vec<_>>())
     }
 }
 
@@ -275,6 +322,7 @@ impl<'a> From<&'a [Content]> for Said<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names of the wire")]
 enum Part<'a> {
     InputText {
         text: &'a str,

@@ -235,7 +235,7 @@ impl Decoder {
         self.complete = true;
         sink.event(StreamEvent::Finish(reason.clone()), stamp);
         self.outcome.finish_reason = Some(reason);
-        if let Some(usage) = response.usage.and_then(WireUsage::to_usage) {
+        if let Some(usage) = response.usage.and_then(|u| WireUsage::from(u).to_usage()) {
             self.outcome.usage = Some(usage);
             sink.event(StreamEvent::Usage(usage), stamp);
         }
@@ -349,7 +349,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
     };
     Ok(ChatResponse {
         finish_reason: Some(reason),
-        usage: response.usage.and_then(WireUsage::to_usage),
+        usage: response.usage.and_then(|u| WireUsage::from(u).to_usage()),
         model: response.model.into_owned(),
         id: response.id.into_owned(),
         ..answer
@@ -358,7 +358,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
 
 fn note(extras: &mut Extras, response: &Response<'_>) {
     response.service_tier.set(&mut extras.service_tier);
-    extras.note(response.usage, response.timings.as_deref());
+    extras.note(response.usage.map(WireUsage::from).as_ref(), response.timings.as_deref());
 }
 
 fn say(kind: Kind, text: Cow<'_, str>) -> StreamEvent<'_> {

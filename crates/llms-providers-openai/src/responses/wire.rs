@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use llms_core::FinishReason;
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::wire::{Label, Timings, WireUsage};
+use crate::wire::{Label, ResponseUsage, Timings};
 
 /// One event of a stream. Which fields are there depends on its type.
 #[derive(Debug, Deserialize)]
@@ -44,7 +44,7 @@ pub(crate) struct Response<'a> {
     pub(crate) service_tier: Label<'a>,
     #[serde(borrow)]
     pub(crate) output: Option<Vec<Item<'a>>>,
-    pub(crate) usage: Option<WireUsage>,
+    pub(crate) usage: Option<ResponseUsage>,
     #[serde(borrow)]
     pub(crate) incomplete_details: Option<Incomplete<'a>>,
     /// llama.cpp.
