@@ -60,6 +60,7 @@ def entry(message, stream: bool, request_id: str | None, more: dict) -> dict:
         server_tool_calls=[tool(b) for b in server],
         reasoning_signature=joined([b.signature for b in thinking if b.signature]),
         redacted=sum(b.type == "redacted_thinking" for b in blocks) or None,
+        redacted_data=[b.data for b in blocks if b.type == "redacted_thinking"] or None,
         stop_sequence=message.stop_sequence,
         **more,
     )

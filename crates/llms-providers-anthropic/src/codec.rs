@@ -3,19 +3,24 @@
 //! Nothing is decided here but how the service is probed: `GET /v1/models/{model}`, which costs nothing and also knows
 //! the aliases of a model.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use llms_core::{
-    ChatRequest, ChatResponse, Error, ModelInfo, Result, SharedModel,
+    ChatRequest, ChatResponse, Error, ErrorCode, ModelInfo, Result, SharedModel,
     config::ModelConfig,
     registry::{BuildContext, ModelFactory, Registry},
-    wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, sse::SseFramer},
+    wire::{self, Delivery, Hooks, HttpModel, Prepared, Probe, Transport, borrow::Text, sse::SseFramer},
 };
+use serde_json::value::RawValue;
 
-use crate::{config::Config, error, hooks, request, stream, wire::ModelEntry};
+use crate::{
+    config::Config,
+    error, hooks, request, stream, whole,
+    wire::{Capability, ModelEntry},
+};
 
 /// Registry name of this provider.
 pub const PROVIDER: &str = "anthropic";
@@ -63,15 +68,15 @@ impl wire::Codec for Codec {
     }
 
     fn decode(&self, body: &[u8], hooks: &mut Hooks<'_>) -> Result<ChatResponse> {
-        stream::whole(&self.config, body, hooks)
+        whole::read(&self.config, body, hooks)
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
-        error::classify(&self.config, status, headers, body)
+        error::classify(&self.config, &self.config.messages, "anthropic.messages", status, headers, body)
     }
 
     fn hooks(&self, headers: &HeaderMap, report: &mut Hooks<'_>) {
-        hooks::of_headers(headers, report);
+        hooks::of_headers(&self.config, headers, report);
     }
 
     fn probe(&self) -> Result<Probe> {
@@ -91,28 +96,60 @@ impl wire::Codec for Codec {
             ("api_version".to_owned(), config.api_version.clone()),
         ];
         let server = headers.get(header::SERVER).and_then(|v| v.to_str().ok());
-        facts.extend(server.map(|s| ("server".to_owned(), s.to_owned())));
+        facts.extend(server.map(|s| ("server".to_owned(), config.clean(s).into_owned())));
         // Compatible servers have no such page, or another one: they answer, and that is all that is known.
         let no_such_page = status == 404 && !error::is_of_the_vendor(body);
         if !no_such_page && !(200..300).contains(&status) {
-            return Err(error::classify(config, status, headers, body));
+            return Err(error::classify(
+                config,
+                &config.model_info,
+                "anthropic.health",
+                status,
+                headers,
+                body,
+            ));
         }
         let entry: ModelEntry<'_> = serde_json::from_slice(body).unwrap_or_default();
         if no_such_page || entry.kind.as_deref() != Some("model") {
             facts.push(("model".to_owned(), "cannot be looked up on this server".to_owned()));
             return Ok(facts);
         }
-        for (name, value) in [("model", entry.id), ("lifecycle", entry.lifecycle)] {
-            facts.extend(value.map(|v| (name.to_owned(), v.to_string())));
+        if entry.lifecycle.as_deref() == Some("retired") {
+            let message = format!("the model {} is retired; choose another", config.model);
+            return Err(error::new("anthropic.health", ErrorCode::ModelNotAvailable, message));
         }
+        facts.extend(about(&entry).map(|(name, value)| (name.to_owned(), config.clean(&value).into_owned())));
         Ok(facts)
     }
 }
 
+/// What the service says about the model, as facts to show.
+fn about(entry: &ModelEntry<'_>) -> impl Iterator<Item = (&'static str, String)> {
+    let text = |t: &Option<Text<'_>>| t.as_deref().map(str::to_owned);
+    let can = entry.capabilities.and_then(|c| {
+        // One entry may take another shape; the others still count.
+        let all: BTreeMap<String, &RawValue> = serde_json::from_str(c.get()).ok()?;
+        let supported = |v: &RawValue| serde_json::from_str(v.get()).is_ok_and(|c: Capability| c.supported);
+        let names: Vec<&str> = all.iter().filter(|(_, v)| supported(v)).map(|(k, _)| k.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    });
+    [
+        ("model", text(&entry.id)),
+        ("display_name", text(&entry.display_name)),
+        ("lifecycle", text(&entry.lifecycle)),
+        ("retires_at", text(&entry.retires_at)),
+        ("context_tokens", entry.max_input_tokens.map(|n| n.to_string())),
+        ("max_output_tokens", entry.max_tokens.map(|n| n.to_string())),
+        ("supports", can),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+}
+
 /// A model that speaks Messages over `transport`.
 pub fn model<T: Transport + ?Sized>(config: Config, transport: Arc<T>) -> HttpModel<Codec, T> {
-    let timeout = config.timeout();
-    HttpModel::new(Codec::new(config), transport).with_timeout(timeout)
+    let (timeout, probe) = (config.timeout(), config.health_probe());
+    HttpModel::new(Codec::new(config), transport).with_timeout(timeout).with_health_probe(probe)
 }
 
 /// Builds models of this provider for a [`Registry`].

@@ -9,12 +9,17 @@
 //! | `ANTHROPIC_AUTH_TOKEN` | token, sent as `authorization: Bearer` where there is no key; goes to the same places |
 //! | `ANTHROPIC_BASE_URL` | base URL when the configuration names none |
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use llms_core::{
     CallPhase, Capabilities, ChatOptions, Error, ErrorCode, ModelInfo, Result,
-    config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url},
+    config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url, shown_address},
+    health::HealthProbe,
+    wire::{
+        headers::{bearer, sensitive, user_headers},
+        refusal::redact,
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -37,6 +42,10 @@ pub const NO_SAMPLING_SINCE: &str = "2026-10-21";
 /// `api_version`: a date, sent as `anthropic-version`. `beta`: one name or a list of them, sent as `anthropic-beta`.
 pub const SPECIFIC_KEYS: &[&str] = &["api_version", "beta"];
 
+/// Headers that have a setting of their own.
+const RESERVED: &[(&str, &str)] =
+    &[("anthropic-version", "expected the version as provider_specific.api_version")];
+
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
@@ -48,6 +57,9 @@ pub struct Config {
     pub(crate) base: Url,
     pub(crate) messages: Uri,
     pub(crate) model_info: Uri,
+    pub(crate) count_tokens: Uri,
+    /// Whether requests go to Anthropic itself.
+    pub(crate) is_vendor: bool,
     /// What every request carries; credentials are marked sensitive.
     pub(crate) headers: HeaderMap,
     /// Everything that must never be printed.
@@ -56,6 +68,7 @@ pub struct Config {
     pub(crate) api_version: String,
     pub(crate) options: ChatOptions,
     pub(crate) timeout: Duration,
+    pub(crate) health: HealthProbe,
 }
 
 impl Config {
@@ -78,7 +91,7 @@ impl Config {
                 None
             }
         };
-        let user = user_headers(&config.headers, &mut errors);
+        let user = user_headers(&config.headers, RESERVED, &mut errors);
         let key = config.api_key.clone().filter(|k| !k.expose_secret().trim().is_empty());
         errors.check(
             key.as_ref().is_none_or(|k| sensitive(k.expose_secret().trim()).is_some()),
@@ -106,7 +119,7 @@ impl Config {
             headers.insert(BETA, header_value(beta)?);
         }
         let mut secrets: Vec<SecretString> =
-            user.values().filter_map(|v| Some(v.to_str().ok()?.into())).collect();
+            user.values().filter_map(|v| v.to_str().ok()).flat_map(secret_parts).collect();
         let has_key = own || credential.is_some();
         if let Some(credential) = credential {
             let (name, value) = credential.header().ok_or_else(bad_value)?;
@@ -117,15 +130,18 @@ impl Config {
         headers.extend(user);
         Ok(Self {
             model: config.model.clone(),
+            is_vendor: ANTHROPIC_HOSTS.contains(&place.host()),
             base: place.base,
             messages: place.messages,
             model_info: place.model_info,
+            count_tokens: place.count_tokens,
             headers,
             secrets,
             has_key,
             api_version,
             options: config.options.clone(),
             timeout: config.timeout,
+            health: config.health,
         })
     }
 
@@ -154,6 +170,20 @@ impl Config {
         self.timeout
     }
 
+    /// How health is probed.
+    pub fn health_probe(&self) -> HealthProbe {
+        self.health
+    }
+
+    /// `text` of a server without the keys it may quote; borrowed where it quotes none.
+    pub(crate) fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.secrets().any(|s| text.contains(s)) {
+            Cow::Owned(redact(text, self.secrets()))
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
     /// What may never be printed.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(ExposeSecret::expose_secret)
@@ -176,6 +206,9 @@ pub(crate) fn capabilities() -> Capabilities {
         streaming: true,
         tools: true,
         images: true,
+        documents: true,
+        structured_output: true,
+        prompt_cache: true,
         usage: true,
         seed: false,
         max_temperature: Some(1.0),
@@ -253,6 +286,7 @@ struct Place {
     base: Url,
     messages: Uri,
     model_info: Uri,
+    count_tokens: Uri,
     /// The address of the vendor's `*_BASE_URL` variable, where its key may go.
     env_base: Option<Url>,
 }
@@ -263,11 +297,12 @@ type Wrong = (&'static str, String, String);
 impl Place {
     fn find(config: &ModelConfig, env: &Env<'_>) -> Result<Self, Wrong> {
         const VARIABLE: &str = "ANTHROPIC_BASE_URL";
-        let env_base = env(VARIABLE).map(|text| parse_base_url(&text).map_err(|e| (VARIABLE, e, text)));
+        let env_base = env(VARIABLE)
+            .map(|text| parse_base_url(&text).map_err(|e| (VARIABLE, e, shown_address(&text).into_owned())));
         // A broken variable matters only when it is needed.
         let (mut base, env_base) = match &config.base_url {
             Some(text) => (
-                parse_base_url(text).map_err(|e| ("base_url", e, text.clone()))?,
+                parse_base_url(text).map_err(|e| ("base_url", e, shown_address(text).into_owned()))?,
                 env_base.and_then(Result::ok),
             ),
             None => match env_base.transpose()? {
@@ -292,6 +327,7 @@ impl Place {
         Ok(Self {
             messages: uri(&["v1", "messages"])?,
             model_info: uri(&["v1", "models", &config.model])?,
+            count_tokens: uri(&["v1", "messages", "count_tokens"])?,
             env_base,
             base,
         })
@@ -320,7 +356,7 @@ impl Credential {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         Some(match self {
             Self::ApiKey(_) => (API_KEY, sensitive(self.secret())?),
-            Self::Token(_) => (header::AUTHORIZATION, sensitive(&format!("Bearer {}", self.secret()))?),
+            Self::Token(token) => (header::AUTHORIZATION, bearer(token)?),
         })
     }
 }
@@ -360,12 +396,6 @@ fn credential_from_env(place: &Place, env: &Env<'_>) -> Result<Option<Credential
     }
 }
 
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
 fn header_value(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(|_| bad_value())
 }
@@ -375,26 +405,9 @@ fn bad_value() -> Error {
     Error::new("anthropic.configure", ErrorCode::InvalidConfig, message).with_phase(CallPhase::Prepare)
 }
 
-/// The configured headers, all marked sensitive: they may be credentials of a gateway.
-fn user_headers(headers: &BTreeMap<String, String>, errors: &mut ConfigErrors) -> HeaderMap {
-    const OF_THE_TRANSPORT: [&str; 5] =
-        ["host", "content-length", "connection", "transfer-encoding", "accept-encoding"];
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let field = format!("headers.{name}");
-        match (HeaderName::try_from(name.as_str()), sensitive(value)) {
-            (Ok(n), _) if OF_THE_TRANSPORT.contains(&n.as_str()) => {
-                errors.push(field, "expected a header that the transport does not set itself", n);
-            }
-            (Ok(n), _) if n == VERSION => {
-                errors.push(field, "expected the version as provider_specific.api_version", n);
-            }
-            (Ok(n), Some(v)) => {
-                map.insert(n, v);
-            }
-            (Err(_), _) => errors.push(field, "expected the name of an HTTP header", name),
-            (_, None) => errors.push(field, "expected visible characters", "others"),
-        }
-    }
-    map
+/// What of a header may be a secret: all of it, and what follows a scheme such as `Bearer`.
+fn secret_parts(value: &str) -> impl Iterator<Item = SecretString> {
+    let value = value.trim();
+    let after_scheme = value.split_once(' ').map(|(_, rest)| rest.trim());
+    [Some(value), after_scheme].into_iter().flatten().filter(|s| !s.is_empty()).map(SecretString::from)
 }

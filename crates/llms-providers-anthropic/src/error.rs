@@ -1,22 +1,24 @@
 //! What a refusal means: status and error object to one [`ErrorCode`]. The only place that knows Anthropic's words for
 //! failures; refusals and `error` events inside a stream go through the same table.
 //!
-//! Nothing is read from the wording of a message, save whether it quotes the model that was asked for.
+//! Nothing is read from the wording of a message, save whether it quotes the model that was asked for, and the sentence
+//! about credit, which has no word of its own.
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after},
+    wire::refusal::{redact, retry_after, shorten},
 };
 
 use crate::{
     codec::PROVIDER,
     config::Config,
+    limits,
     wire::{ErrorObject, Refusal},
 };
 
-/// Longest message kept, in characters.
-const MAX_MESSAGE: usize = 1000;
+/// How an `invalid_request_error` with status 400 begins that is about money.
+const NO_CREDIT: &str = "Your credit balance is too low";
 
 /// An error of this provider.
 pub(crate) fn new(op: &'static str, code: ErrorCode, message: impl Into<String>) -> Error {
@@ -40,8 +42,15 @@ pub(crate) fn empty(op: &'static str) -> Error {
     new(op, ErrorCode::EmptyResponse, "the answer holds nothing; expected a message")
 }
 
-/// A refusal: any status outside 200–299.
-pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+/// A refusal of what `op` asked of `uri`: any status outside 200–299.
+pub(crate) fn classify(
+    config: &Config,
+    uri: &Uri,
+    op: &'static str,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Error {
     let text = String::from_utf8_lossy(body);
     let refusal: Option<Refusal<'_>> = serde_json::from_str(&text).ok();
     let object = refusal.as_ref().map(|r| &r.error);
@@ -56,15 +65,16 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
             " (no key was sent: ANTHROPIC_API_KEY goes only to the vendor's host, to ANTHROPIC_BASE_URL and to \
              loopback; set api_key_env in the target's table)",
         ),
-        ErrorCode::NotFound => message.push_str(&format!(" (asked for {}; check base_url)", config.messages)),
+        ErrorCode::NotFound => message.push_str(&format!(" (asked for {uri}; check base_url)")),
         _ => {}
     }
-    let mut error =
-        describe(config, new("anthropic.messages", code, message), refusal.as_ref()).with_status(status);
+    let mut error = describe(config, new(op, code, message), refusal.as_ref()).with_status(status);
     if let Some(id) = headers.get("request-id").and_then(|v| v.to_str().ok()) {
-        error = error.with_request_id(id);
+        error = error.with_request_id(config.clean(id));
     }
-    match retry_after(headers) {
+    // Without the header the limits themselves say when they are full again.
+    let reset = || if code == ErrorCode::RateLimit { limits::until_reset(headers) } else { None };
+    match retry_after(headers).or_else(reset) {
         Some(wait) => error.with_retry_after(wait),
         None => error,
     }
@@ -91,7 +101,7 @@ fn describe(config: &Config, mut error: Error, refusal: Option<&Refusal<'_>>) ->
         error = error.with_provider_code(shorten(&redact(word, config.secrets())));
     }
     match &refusal.request_id {
-        Some(id) => error.with_request_id(&**id),
+        Some(id) => error.with_request_id(config.clean(id)),
         None => error,
     }
 }
@@ -104,13 +114,6 @@ fn said(config: &Config, object: Option<&ErrorObject<'_>>, body: &str) -> Option
         None => body.trim(),
     };
     (!text.is_empty()).then(|| shorten(&redact(text, config.secrets())))
-}
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// Whether a refusal has the vendor's own shape, which compatible servers do not use for pages they lack.
@@ -135,7 +138,8 @@ fn names_model(object: &ErrorObject<'_>, config: &Config) -> bool {
 /// `status` is `None` inside a successful answer; `Unknown` where neither words nor status are known.
 fn code_of(object: Option<&ErrorObject<'_>>, status: Option<u16>) -> ErrorCode {
     let of_money = |c: &str| ["spend_limit", "billing", "billable"].iter().any(|w| c.contains(w));
-    if object.and_then(cause).is_some_and(of_money) {
+    let no_credit = |o: &ErrorObject<'_>| o.message.as_ref().is_some_and(|m| m.starts_with(NO_CREDIT));
+    if object.and_then(cause).is_some_and(of_money) || object.is_some_and(no_credit) {
         return ErrorCode::QuotaExceeded;
     }
     match object.and_then(|o| o.kind.as_deref()) {
@@ -183,9 +187,13 @@ mod tests {
         Config::new(&config, &|_| None).unwrap()
     }
 
+    fn refuse(config: &Config, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        classify(config, &config.messages, "anthropic.messages", status, headers, body)
+    }
+
     #[track_caller]
     fn check(status: u16, body: &str, expected: ErrorCode) -> Error {
-        let error = classify(&config(), status, &HeaderMap::new(), body.as_bytes());
+        let error = refuse(&config(), status, &HeaderMap::new(), body.as_bytes());
         assert_eq!(error.code(), expected, "{status} {body}");
         assert_eq!((error.status(), error.provider()), (Some(status), Some("anthropic")));
         error
@@ -204,6 +212,9 @@ mod tests {
         check(409, &body("conflict_error", "conflict"), ErrorCode::InvalidRequest);
         check(401, &body("authentication_error", "invalid x-api-key"), ErrorCode::Authentication);
         check(402, &body("billing_error", "pay"), ErrorCode::QuotaExceeded);
+        let broke =
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing";
+        check(400, &body("invalid_request_error", broke), ErrorCode::QuotaExceeded);
         check(403, &body("permission_error", "no"), ErrorCode::Authorization);
         check(404, &body("not_found_error", "Not Found"), ErrorCode::NotFound);
         check(404, &body("not_found_error", "model: claude-x"), ErrorCode::ModelNotAvailable);
@@ -244,7 +255,7 @@ mod tests {
         assert_eq!(check(500, &"x".repeat(5000), ErrorCode::Internal).message().chars().count(), 1001);
         let keyless = ModelConfig::new("anthropic", "m").with_base_url("https://gateway.example");
         let keyless = Config::new(&keyless, &|_| None).unwrap();
-        let e = classify(&keyless, 401, &HeaderMap::new(), b"who are you?");
+        let e = refuse(&keyless, 401, &HeaderMap::new(), b"who are you?");
         assert!(e.message().starts_with("who are you? (no key was sent: ANTHROPIC_API_KEY goes only"));
     }
 
@@ -253,12 +264,29 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", "27".parse().unwrap());
         let text = body("rate_limit_error", "key sk-ant-hunter2hunter2 is over its limit");
-        let e = classify(&config(), 429, &headers, text.as_bytes());
+        let e = refuse(&config(), 429, &headers, text.as_bytes());
         assert_eq!((e.retry_after(), e.request_id()), (Some(Duration::from_secs(27)), Some("req_7")));
         assert_eq!(e.provider_code(), Some("rate_limit_error"));
         assert_eq!(e.message(), "key [redacted] is over its limit");
         headers.insert("request-id", "req_8".parse().unwrap());
-        assert_eq!(classify(&config(), 429, &headers, text.as_bytes()).request_id(), Some("req_8"));
+        assert_eq!(refuse(&config(), 429, &headers, text.as_bytes()).request_id(), Some("req_8"));
+    }
+
+    #[test]
+    fn without_retry_after_a_used_up_limit_says_how_long_to_wait() {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", "Tue, 29 Jul 2025 15:56:00 GMT".parse().unwrap());
+        headers.insert("anthropic-ratelimit-requests-reset", "2025-07-29T15:56:38Z".parse().unwrap());
+        let limited = body("rate_limit_error", "slow down");
+        let wait = |headers: &HeaderMap, status| {
+            refuse(&config(), status, headers, limited.as_bytes()).retry_after()
+        };
+        assert_eq!(wait(&headers, 429), Some(Duration::from_secs(38)));
+        headers.insert("retry-after", "2".parse().unwrap());
+        assert_eq!(wait(&headers, 429), Some(Duration::from_secs(2)));
+        headers.remove("retry-after");
+        let other = body("api_error", "oops");
+        assert_eq!(refuse(&config(), 500, &headers, other.as_bytes()).retry_after(), None);
     }
 
     #[test]

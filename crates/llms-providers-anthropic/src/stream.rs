@@ -1,4 +1,4 @@
-//! Frames → events: the state machine of one streamed answer, and the reader of whole ones.
+//! Frames → events: the state machine of one streamed answer. Whole answers are read in `whole.rs`.
 //!
 //! A text delta is parsed once, borrowed, and allocates nothing unless it holds escapes. Unknown events, blocks and
 //! deltas are skipped; what the server does with tools of its own is not the caller's business.
@@ -6,24 +6,25 @@
 use std::{borrow::Cow, sync::Arc};
 
 use llms_core::{
-    ChatResponse, ErrorCode, EventSink, FinishReason, Result, Stamp, StreamEvent, ToolCall,
-    event::ToolCallDelta,
+    ErrorCode, EventSink, FinishReason, Result, Stamp, StreamEvent,
+    event::{ReasoningSeal, ToolCallDelta},
     model::Outcome,
-    wire::{self, Frame, Hooks},
+    wire::{self, Frame, Hooks, borrow::Text},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     config::Config,
-    error, hooks,
+    error,
+    hooks::Said,
     plain::Plain,
-    wire::{
-        BlockDelta, BlockStart, BlockStop, Counts, MessageDelta, MessageStart, Tagged, Text, Whole, WireUsage,
-    },
+    wire::{BlockDelta, BlockStart, BlockStop, Counts, MessageDelta, MessageStart, Tagged, WireUsage},
 };
 
 const OP: &str = "anthropic.stream";
+/// Most calls to tools in one answer; more is a server's mistake.
+const MAX_CALLS: usize = 1024;
 /// The event that carries all content.
 const BLOCK_DELTA: &str = "content_block_delta";
 
@@ -33,10 +34,10 @@ pub struct Decoder {
     config: Arc<Config>,
     id: Option<String>,
     model: Option<String>,
-    service_tier: Option<String>,
-    counts: Counts,
+    said: Said,
     finish: Option<FinishReason>,
     calls: Vec<OpenCall>,
+    thinking: Option<OpenThinking>,
     /// Whether anything was said besides the terminal marker.
     answered: bool,
     complete: bool,
@@ -49,6 +50,15 @@ struct OpenCall {
     block: u32,
     /// Arguments that came with the start of the block, where no piece has replaced them.
     input: Option<String>,
+}
+
+/// A block of thinking that has not ended: its end makes the seal that the API wants back with it.
+#[derive(Debug)]
+struct OpenThinking {
+    block: u32,
+    /// Whether there was text in it.
+    said: bool,
+    signature: Option<String>,
 }
 
 /// The events that matter; everything else is [`Kind::Other`].
@@ -85,10 +95,10 @@ impl Decoder {
             config,
             id: None,
             model: None,
-            service_tier: None,
-            counts: Counts::default(),
+            said: Said::default(),
             finish: None,
             calls: Vec::new(),
+            thinking: None,
             answered: false,
             complete: false,
             plain: Plain::default(),
@@ -138,25 +148,47 @@ impl Decoder {
         if at_start {
             counts.output = None;
         }
-        self.counts = self.counts.merge(counts);
-        if let Some(tier) = &usage.service_tier {
-            self.service_tier = Some(tier.to_string());
-        }
+        self.said.counts = self.said.counts.merge(counts);
+        self.said.usage(usage);
         if counts != Counts::default() {
-            sink.event(StreamEvent::Usage(self.counts.to_usage()), stamp);
+            sink.event(StreamEvent::Usage(self.said.counts.to_usage()), stamp);
         }
     }
 
+    #[cold]
+    fn misplaced(&self, what: &'static str, why: &dyn std::fmt::Display) -> llms_core::Error {
+        error::malformed(&self.config, OP, what, why)
+    }
+
     fn block_start(&mut self, data: &str, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
-        let BlockStart { index, content_block: block } = self.parse(data, "a content_block_start")?;
+        const EXPECTED: &str = "a content_block_start";
+        let BlockStart { index, content_block: block } = self.parse(data, EXPECTED)?;
+        let wrong = |e| self.misplaced(EXPECTED, &e);
         match &*block.kind {
-            "text" => push(block.text, StreamEvent::Text, stamp, sink),
-            "thinking" => push(block.thinking, StreamEvent::Reasoning, stamp, sink),
+            "text" => push(block.text.text().map_err(wrong)?, StreamEvent::Text, stamp, sink),
+            "thinking" => {
+                let text = block.thinking.said().map_err(wrong)?;
+                let signature = block.signature.said().map_err(wrong)?.map(Cow::into_owned);
+                self.seal(stamp, sink);
+                self.thinking = Some(OpenThinking { block: index, said: text.is_some(), signature });
+                push(text, StreamEvent::Reasoning, stamp, sink);
+            }
+            "redacted_thinking" => {
+                let data = block.data.said().map_err(wrong)?;
+                self.seal(stamp, sink);
+                if data.is_some() {
+                    let seal = ReasoningSeal { encrypted: data, ..ReasoningSeal::default() };
+                    sink.event(StreamEvent::ReasoningSeal(seal), stamp);
+                }
+            }
             "tool_use" => {
+                if self.calls.len() == MAX_CALLS {
+                    return Err(self.misplaced(EXPECTED, &"more calls than any answer has"));
+                }
                 let delta = ToolCallDelta {
                     index: self.calls.len() as u32,
-                    id: block.id.map(|t| t.0),
-                    name: block.name.map(|t| t.0),
+                    id: block.id.text().map_err(wrong)?,
+                    name: block.name.text().map_err(wrong)?,
                     arguments: Cow::Borrowed(""),
                 };
                 let input = block.input.and_then(meaningful).map(str::to_owned);
@@ -169,22 +201,38 @@ impl Decoder {
     }
 
     fn block_delta(&mut self, data: &str, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
-        let BlockDelta { index, delta } = self.parse(data, "a content_block_delta")?;
+        const EXPECTED: &str = "a content_block_delta";
+        let BlockDelta { index, delta } = self.parse(data, EXPECTED)?;
+        let wrong = |e| self.misplaced(EXPECTED, &e);
         match &*delta.kind {
             "text_delta" => {
-                if let Some(Text(Cow::Borrowed(text))) = delta.text {
+                let text = delta.text.text().map_err(wrong)?;
+                if let Some(Cow::Borrowed(text)) = text {
                     self.plain.learn(data, text);
                 }
-                push(delta.text, StreamEvent::Text, stamp, sink);
+                push(text, StreamEvent::Text, stamp, sink);
             }
-            "thinking_delta" => push(delta.thinking, StreamEvent::Reasoning, stamp, sink),
+            "thinking_delta" => {
+                let text = delta.thinking.said().map_err(wrong)?;
+                if text.is_some()
+                    && let Some(open) = self.thinking.as_mut().filter(|t| t.block == index)
+                {
+                    open.said = true;
+                }
+                push(text, StreamEvent::Reasoning, stamp, sink);
+            }
+            "signature_delta" => {
+                let signature = delta.signature.said().map_err(wrong)?;
+                if let Some(open) = self.thinking.as_mut().filter(|t| t.block == index) {
+                    open.signature = signature.map(Cow::into_owned);
+                }
+            }
             "input_json_delta" => {
-                let Some(arguments) = delta.partial_json.filter(|t| !t.0.is_empty()) else { return Ok(()) };
+                let Some(arguments) = delta.partial_json.said().map_err(wrong)? else { return Ok(()) };
                 // Tools that the server runs stream their input too.
                 let Some(call) = self.calls.iter().position(|c| c.block == index) else { return Ok(()) };
                 self.calls[call].input = None;
-                let delta =
-                    ToolCallDelta { index: call as u32, arguments: arguments.0, ..ToolCallDelta::default() };
+                let delta = ToolCallDelta { index: call as u32, arguments, ..ToolCallDelta::default() };
                 sink.event(StreamEvent::ToolCall(delta), stamp);
             }
             _ => {}
@@ -193,10 +241,13 @@ impl Decoder {
     }
 
     fn block_stop(&mut self, data: &str, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
-        if self.calls.iter().all(|c| c.input.is_none()) {
+        if self.thinking.is_none() && self.calls.iter().all(|c| c.input.is_none()) {
             return Ok(());
         }
         let BlockStop { index } = self.parse(data, "a content_block_stop")?;
+        if self.thinking.as_ref().is_some_and(|t| t.block == index) {
+            self.seal(stamp, sink);
+        }
         let Some(call) = self.calls.iter().position(|c| c.block == index) else { return Ok(()) };
         if let Some(arguments) = self.calls[call].input.take() {
             let delta =
@@ -206,12 +257,26 @@ impl Decoder {
         Ok(())
     }
 
+    /// Ends the block of thinking that is open, if one is. One without text and signature holds nothing to send back.
+    fn seal(&mut self, stamp: Stamp, sink: &mut dyn EventSink) {
+        if let Some(OpenThinking { said, signature, .. }) = self.thinking.take()
+            && (said || signature.is_some())
+        {
+            let seal = ReasoningSeal { signature: signature.map(Cow::Owned), ..ReasoningSeal::default() };
+            sink.event(StreamEvent::ReasoningSeal(seal), stamp);
+        }
+    }
+
     fn message_delta(&mut self, data: &str, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
         let MessageDelta { delta, usage } = self.parse(data, "a message_delta")?;
+        // A server that does not end its blocks.
+        self.seal(stamp, sink);
         if let Some(usage) = &usage {
             self.usage(usage, stamp, sink, false);
         }
-        if let Some(reason) = delta.and_then(|d| d.stop_reason) {
+        let Some(ending) = delta else { return Ok(()) };
+        self.said.ending(&ending);
+        if let Some(reason) = ending.reason {
             let reason = finish_reason(reason);
             self.finish = Some(reason.clone());
             sink.event(StreamEvent::Finish(reason), stamp);
@@ -221,27 +286,25 @@ impl Decoder {
 }
 
 fn push<'a>(
-    text: Option<Text<'a>>,
+    text: Option<Cow<'a, str>>,
     event: fn(Cow<'a, str>) -> StreamEvent<'a>,
     stamp: Stamp,
     sink: &mut dyn EventSink,
 ) {
-    if let Some(Text(text)) = text
-        && !text.is_empty()
-    {
+    if let Some(text) = text.filter(|t| !t.is_empty()) {
         sink.event(event(text), stamp);
     }
 }
 
 /// The JSON text of an input that says something: Anthropic begins every call with `{}`.
-fn meaningful(input: &RawValue) -> Option<&str> {
+pub(crate) fn meaningful(input: &RawValue) -> Option<&str> {
     let text = input.get();
     let empty =
         text == "null" || text.bytes().all(|b| matches!(b, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'));
     (!empty).then_some(text)
 }
 
-fn finish_reason(word: Text<'_>) -> FinishReason {
+pub(crate) fn finish_reason(word: Text<'_>) -> FinishReason {
     match &*word {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
@@ -294,62 +357,14 @@ impl wire::Decoder for Decoder {
         }
         Ok(Outcome {
             finish_reason: self.finish.take(),
-            usage: (self.counts != Counts::default()).then(|| self.counts.to_usage()),
+            usage: self.said.counts.reported(),
             model: self.model.take(),
             id: self.id.take(),
+            ..Outcome::default()
         })
     }
 
     fn hooks(&self, report: &mut Hooks<'_>) {
-        hooks::of_usage(&self.counts, self.service_tier.as_deref(), report);
+        self.said.report(&self.config, report);
     }
-}
-
-/// An answer that is not streamed.
-pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Result<ChatResponse> {
-    const OP: &str = "anthropic.generate";
-    if body.trim_ascii().is_empty() {
-        return Err(error::empty(OP));
-    }
-    let unreadable = |e: &dyn std::fmt::Display| error::malformed(config, OP, "a message", e);
-    let text = std::str::from_utf8(body).map_err(|e| unreadable(&e))?;
-    let answer: Whole<'_> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
-    if answer.error.is_some() {
-        return Err(error::in_answer(config, OP, text, ErrorCode::InvalidResponse));
-    }
-    let Some(content) = answer.content else {
-        let message = "expected a message with content, found none; check base_url";
-        return Err(error::new(OP, ErrorCode::InvalidResponse, message));
-    };
-    let mut response = ChatResponse {
-        finish_reason: answer.stop_reason.map(finish_reason),
-        model: answer.model.map(|t| t.0.into_owned()),
-        id: answer.id.map(|t| t.0.into_owned()),
-        ..ChatResponse::default()
-    };
-    for block in content {
-        match &*block.kind {
-            "text" => response.text.push_str(block.text.as_deref().unwrap_or_default()),
-            "thinking" => {
-                if let Some(Text(text)) = block.thinking.filter(|t| !t.0.is_empty()) {
-                    response.reasoning.get_or_insert_default().push_str(&text);
-                }
-            }
-            "tool_use" => response.tool_calls.push(ToolCall {
-                id: match block.id {
-                    Some(Text(id)) => id.into_owned(),
-                    None => format!("call_{}", response.tool_calls.len()),
-                },
-                name: block.name.map(|t| t.0.into_owned()).unwrap_or_default(),
-                arguments: block.input.and_then(meaningful).unwrap_or_default().to_owned(),
-            }),
-            _ => {}
-        }
-    }
-    if let Some(usage) = &answer.usage {
-        let counts = Counts::from(usage);
-        response.usage = (counts != Counts::default()).then(|| counts.to_usage());
-        hooks::of_usage(&counts, usage.service_tier.as_deref(), report);
-    }
-    Ok(response)
 }

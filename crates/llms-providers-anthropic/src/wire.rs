@@ -1,24 +1,96 @@
 //! The parts of Anthropic's answers that are read, borrowed from the frame. Fields not named here are skipped.
 //!
-//! Only shapes and the arithmetic of the usage classes; what the shapes mean stands in `stream.rs` and `error.rs`.
+//! Only shapes and the arithmetic of the usage classes; what the shapes mean stands in `stream.rs`, `whole.rs` and
+//! `error.rs`.
 
-use std::{borrow::Cow, ops::Deref};
+use std::{borrow::Cow, fmt};
 
-use llms_core::Usage;
-use serde::Deserialize;
+use llms_core::{Usage, wire::borrow::Text};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-/// A text that borrows from the frame unless it holds escapes. A newtype, because serde borrows a [`Cow`] inside an
-/// [`Option`] only through one.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+/// A field that is a text where we know the block it stands in, and may be anything in the blocks of tomorrow.
+#[derive(Debug, Default)]
+pub(crate) enum Loose<'a> {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    /// Borrowed from the frame unless it holds escapes.
+    Text(Cow<'a, str>),
+    /// Anything else.
+    Other,
+}
 
-impl Deref for Text<'_> {
-    type Target = str;
+impl<'a> Loose<'a> {
+    /// The text; an error where something else stands in its place.
+    pub(crate) fn text(self) -> Result<Option<Cow<'a, str>>, &'static str> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Text(text) => Ok(Some(text)),
+            Self::Other => Err("a text was expected where something else stands"),
+        }
+    }
 
-    fn deref(&self) -> &str {
-        &self.0
+    /// The text, where there is one that says something.
+    pub(crate) fn said(self) -> Result<Option<Cow<'a, str>>, &'static str> {
+        Ok(self.text()?.filter(|t| !t.is_empty()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(LooseVisitor)
+    }
+}
+
+struct LooseVisitor;
+
+impl<'de> Visitor<'de> for LooseVisitor {
+    type Value = Loose<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Loose<'de>, E> {
+        Ok(Loose::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Loose<'de>, E> {
+        Ok(Loose::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Loose<'de>, E> {
+        Ok(Loose::Absent)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Loose<'de>, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Loose<'de>, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Loose<'de>, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Loose<'de>, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Loose<'de>, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Loose::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Loose<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose::Other)
     }
 }
 
@@ -61,13 +133,19 @@ pub(crate) struct Block<'a> {
     #[serde(borrow, rename = "type")]
     pub(crate) kind: Text<'a>,
     #[serde(borrow, default)]
-    pub(crate) id: Option<Text<'a>>,
+    pub(crate) id: Loose<'a>,
     #[serde(borrow, default)]
-    pub(crate) name: Option<Text<'a>>,
+    pub(crate) name: Loose<'a>,
     #[serde(borrow, default)]
-    pub(crate) text: Option<Text<'a>>,
+    pub(crate) text: Loose<'a>,
     #[serde(borrow, default)]
-    pub(crate) thinking: Option<Text<'a>>,
+    pub(crate) thinking: Loose<'a>,
+    /// What proves that the thinking is the model's.
+    #[serde(borrow, default)]
+    pub(crate) signature: Loose<'a>,
+    /// Thinking that is redacted: encrypted.
+    #[serde(borrow, default)]
+    pub(crate) data: Loose<'a>,
     #[serde(borrow, default)]
     pub(crate) input: Option<&'a RawValue>,
 }
@@ -86,11 +164,13 @@ pub(crate) struct Delta<'a> {
     #[serde(borrow, rename = "type")]
     pub(crate) kind: Text<'a>,
     #[serde(borrow, default)]
-    pub(crate) text: Option<Text<'a>>,
+    pub(crate) text: Loose<'a>,
     #[serde(borrow, default)]
-    pub(crate) thinking: Option<Text<'a>>,
+    pub(crate) thinking: Loose<'a>,
     #[serde(borrow, default)]
-    pub(crate) partial_json: Option<Text<'a>>,
+    pub(crate) signature: Loose<'a>,
+    #[serde(borrow, default)]
+    pub(crate) partial_json: Loose<'a>,
 }
 
 /// `content_block_stop`.
@@ -103,16 +183,31 @@ pub(crate) struct BlockStop {
 #[derive(Debug, Deserialize)]
 pub(crate) struct MessageDelta<'a> {
     #[serde(borrow, default)]
-    pub(crate) delta: Option<StopDelta<'a>>,
+    pub(crate) delta: Option<Ending<'a>>,
     #[serde(borrow, default)]
     pub(crate) usage: Option<WireUsage<'a>>,
 }
 
 /// Why the model stopped.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StopDelta<'a> {
-    #[serde(borrow, default)]
-    pub(crate) stop_reason: Option<Text<'a>>,
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Ending<'a> {
+    #[serde(borrow, default, rename = "stop_reason")]
+    pub(crate) reason: Option<Text<'a>>,
+    /// Which of the caller's stop sequences was met.
+    #[serde(borrow, default, rename = "stop_sequence")]
+    pub(crate) sequence: Loose<'a>,
+    #[serde(borrow, default, rename = "stop_details")]
+    pub(crate) details: Option<&'a RawValue>,
+}
+
+/// More about a refusal.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct EndingDetails<'a> {
+    #[serde(borrow)]
+    pub(crate) category: Loose<'a>,
+    #[serde(borrow)]
+    pub(crate) explanation: Loose<'a>,
 }
 
 /// An answer that is not streamed, or the error object in its place.
@@ -126,6 +221,10 @@ pub(crate) struct Whole<'a> {
     pub(crate) content: Option<Vec<Block<'a>>>,
     #[serde(borrow, default)]
     pub(crate) stop_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) stop_sequence: Loose<'a>,
+    #[serde(borrow, default)]
+    pub(crate) stop_details: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(crate) usage: Option<WireUsage<'a>>,
     #[serde(borrow, default)]
@@ -142,7 +241,32 @@ pub(crate) struct ModelEntry<'a> {
     #[serde(borrow)]
     pub(crate) id: Option<Text<'a>>,
     #[serde(borrow)]
+    pub(crate) display_name: Option<Text<'a>>,
+    /// `active`, `deprecated` or `retired`.
+    #[serde(borrow)]
     pub(crate) lifecycle: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) retires_at: Option<Text<'a>>,
+    /// Size of the context window.
+    pub(crate) max_input_tokens: Option<u64>,
+    /// Largest `max_tokens`.
+    pub(crate) max_tokens: Option<u64>,
+    /// Names of capabilities, each with whether it is supported.
+    #[serde(borrow)]
+    pub(crate) capabilities: Option<&'a RawValue>,
+}
+
+/// One entry of [`ModelEntry::capabilities`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Capability {
+    #[serde(default)]
+    pub(crate) supported: bool,
+}
+
+/// The answer of `POST /v1/messages/count_tokens`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenCount {
+    pub(crate) input_tokens: u64,
 }
 
 /// A refusal, or an `error` event. Compatible servers leave out the outer `type`.
@@ -190,7 +314,22 @@ pub(crate) struct WireUsage<'a> {
     #[serde(default)]
     cache_creation: Option<CacheCreation>,
     #[serde(borrow, default)]
-    pub(crate) service_tier: Option<Text<'a>>,
+    pub(crate) service_tier: Loose<'a>,
+    #[serde(borrow, default)]
+    pub(crate) speed: Loose<'a>,
+    #[serde(borrow, default)]
+    pub(crate) inference_geo: Loose<'a>,
+    /// Requests of tools that the server runs, by kind.
+    #[serde(borrow, default)]
+    pub(crate) server_tool_use: Option<&'a RawValue>,
+}
+
+/// [`WireUsage::server_tool_use`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServerToolUse {
+    pub(crate) web_search_requests: Option<u64>,
+    pub(crate) web_fetch_requests: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -211,10 +350,10 @@ struct CacheCreation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     input: Option<u64>,
-    cache_read: Option<u64>,
-    cache_write: Option<u64>,
+    pub(crate) cache_read: Option<u64>,
+    pub(crate) cache_write: Option<u64>,
     pub(crate) output: Option<u64>,
-    reasoning: Option<u64>,
+    pub(crate) reasoning: Option<u64>,
     /// Written for five minutes: one price.
     pub(crate) cache_write_5m: Option<u64>,
     /// Written for an hour: another price.
@@ -249,6 +388,11 @@ impl Counts {
         }
     }
 
+    /// [`Self::to_usage`], where anything was counted.
+    pub(crate) fn reported(self) -> Option<Usage> {
+        (self != Self::default()).then(|| self.to_usage())
+    }
+
     /// In the vocabulary of the core: `input_tokens` is the sum of the three disjoint classes. Without the class
     /// `input_tokens` of the wire the sum is unknown.
     pub(crate) fn to_usage(self) -> Usage {
@@ -274,8 +418,25 @@ mod tests {
     fn text_without_escapes_is_borrowed() {
         let frame = r#"{"index":0,"delta":{"type":"text_delta","text":"grüße"}}"#;
         let parsed: BlockDelta<'_> = serde_json::from_str(frame).unwrap();
-        assert!(matches!(parsed.delta.text.unwrap().0, Cow::Borrowed("grüße")));
+        assert!(matches!(parsed.delta.text, Loose::Text(Cow::Borrowed("grüße"))));
         assert!(matches!(parsed.delta.kind.0, Cow::Borrowed("text_delta")));
+    }
+
+    #[test]
+    fn a_field_of_another_kind_harms_only_those_who_read_it() {
+        for (json, expected) in [
+            ("null", Ok(None)),
+            (r#""a\nb""#, Ok(Some("a\nb"))),
+            ("7", Err(())),
+            ("-7", Err(())),
+            ("7.5", Err(())),
+            ("true", Err(())),
+            (r#"[1,{"a":[]}]"#, Err(())),
+            (r#"{"a":{"b":[1]}}"#, Err(())),
+        ] {
+            let loose: Loose<'_> = serde_json::from_str(json).unwrap();
+            assert_eq!(loose.text().map_err(drop), expected.map(|t| t.map(Cow::Borrowed)), "{json}");
+        }
     }
 
     #[test]

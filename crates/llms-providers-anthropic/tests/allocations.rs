@@ -82,3 +82,11 @@ fn plain_frames_do_not_allocate() {
     check(None, |i| delta(i, "text", ""));
     check(event, |i| delta(i, "text", r#","more":1"#));
 }
+
+#[test]
+fn keeping_what_hooks_may_report_does_not_allocate() {
+    // Words of the vendor are kept without a copy; the text beside keeps the sink's count going.
+    let ended = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null,"stop_details":null},"usage":{"output_tokens":1,"service_tier":"standard","speed":"fast","inference_geo":"global"}}"#;
+    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ab"}}"#;
+    check(None, |i| if i % 2 == 0 { ended } else { text }.to_owned());
+}

@@ -103,4 +103,13 @@ const DATA: &[&str] = &[
     r#"{"delta":{},"usage":{}}"#,
     r#"{"delta":{"stop_reason":null},"usage":null}"#,
     r#"{"error":{}}"#,
+    r#"{"index":1,"content_block":{"type":"thinking","thinking":"a","signature":"s"}}"#,
+    r#"{"index":1,"content_block":{"type":"thinking","thinking":7}}"#,
+    r#"{"index":2,"content_block":{"type":"redacted_thinking","data":"x"}}"#,
+    r#"{"index":2,"content_block":{"type":"redacted_thinking","data":[{}]}}"#,
+    r#"{"index":1,"delta":{"type":"thinking_delta","thinking":"b"}}"#,
+    r#"{"index":1,"delta":{"type":"signature_delta","signature":"t"}}"#,
+    r#"{"index":1,"delta":{"type":"brand_new_delta","text":{"a":[1]},"signature":2}}"#,
+    r#"{"index":1}"#,
+    r#"{"delta":{"stop_reason":"refusal","stop_sequence":7,"stop_details":[1]},"usage":{"server_tool_use":7}}"#,
 ];

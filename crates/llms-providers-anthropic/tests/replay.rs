@@ -38,8 +38,18 @@ struct Recording {
 }
 
 fn recordings() -> Vec<Recording> {
-    let expected: Value = serde_json::from_str(include_str!("recordings/expected.json")).unwrap();
-    let all: Vec<Recording> = include_str!("recordings/anthropic.jsonl")
+    let own = file(include_str!("recordings/anthropic.jsonl"), include_str!("recordings/expected.json"));
+    let other = file(
+        include_str!("recordings/compatible.jsonl"),
+        include_str!("recordings/compatible.expected.json"),
+    );
+    assert_eq!((own.len(), other.len()), (48, 6));
+    own.into_iter().chain(other).collect()
+}
+
+fn file(lines: &str, expected: &str) -> Vec<Recording> {
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    lines
         .lines()
         .map(|line| {
             let r: Value = serde_json::from_str(line).unwrap();
@@ -58,9 +68,7 @@ fn recordings() -> Vec<Recording> {
                 id,
             }
         })
-        .collect();
-    assert_eq!(all.len(), 45);
-    all
+        .collect()
 }
 
 fn streams() -> impl Iterator<Item = Recording> {
@@ -152,6 +160,25 @@ fn every_recording_reads_as_the_sdk_reads_it() {
         // An empty thinking block has no text to show: absent here, "" there.
         let reasoning = e["reasoning"].as_str().filter(|t| !t.is_empty());
         assert_eq!(got.reasoning.as_deref(), reasoning, "{id}");
+        // Blocks to send back: their texts are the reasoning, signatures and ciphers those of the SDK.
+        let blocks = &got.reasoning_blocks;
+        let texts: String = blocks.iter().map(|b| b.text.as_str()).collect();
+        assert_eq!(texts, reasoning.unwrap_or_default(), "{id}");
+        let signatures: String = blocks.iter().filter_map(|b| b.signature.as_deref()).collect();
+        assert_eq!(signatures, e["reasoning_signature"].as_str().unwrap_or_default(), "{id}");
+        let ciphers: Vec<&str> = blocks.iter().filter_map(|b| b.encrypted.as_deref()).collect();
+        assert_eq!(
+            Value::from(ciphers),
+            *e.get("redacted_data").unwrap_or(&Value::Array(Vec::new())),
+            "{id}"
+        );
+        let sdk = e["blocks"].as_array().unwrap().iter();
+        let kinds: Vec<&str> = sdk.filter_map(|b| b.as_str()).filter(|b| b.ends_with("thinking")).collect();
+        let ours: Vec<&str> = blocks
+            .iter()
+            .map(|b| if b.encrypted.is_some() { "redacted_thinking" } else { "thinking" })
+            .collect();
+        assert_eq!(ours, kinds, "{id}");
         let calls: Vec<Value> = got
             .tool_calls
             .iter()
