@@ -80,6 +80,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Connections that may wait to be accepted.
 #[cfg(unix)]
 const BACKLOG: i32 = 4_096;
+/// Connections that are told at a time that there is no room, besides those served.
+const MAX_REFUSED: usize = 256;
 /// How long a look at the truth waits for answers that are just ending.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -288,7 +290,9 @@ async fn serve(
             continue;
         };
         if is_full() {
-            if shared.config.when_full == WhenFull::Refuse && shared.acceptor.is_none() {
+            let polite = shared.config.when_full == WhenFull::Refuse && shared.acceptor.is_none();
+            // Who floods is not talked to.
+            if polite && shared.tasks.len() < most.saturating_add(MAX_REFUSED) {
                 refuse(&shared, stream);
             }
             continue;

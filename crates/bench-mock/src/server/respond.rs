@@ -132,7 +132,8 @@ pub(super) async fn chat(
         Err(reply) if reply.status == 200 => return at_once(shared, conn, &request, &reply, false).await,
         Err(reply) => {
             let engine = shared.engines.of(api.protocol());
-            let ticket = engine.refused(first_id, conn.number, request.arrival, &shared.clock);
+            let mut ticket = engine.refused(first_id, conn.number, request.arrival, &shared.clock);
+            ticket.stamped(conn.link.stamps());
             let exchange = Exchange::new(shared, conn, ticket, request.close);
             let due = request.arrival;
             return exchange.reply(&reply, due, 0, TruthOutcome::Refused).await;

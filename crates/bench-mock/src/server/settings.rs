@@ -16,7 +16,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// From the first byte of a request (or of a TLS handshake) to its last; beyond it 408. Default 60 s.
     pub request_timeout: Duration,
-    /// How long a connection may be idle before it is closed. Default 10 min.
+    /// How long a connection may be idle before it is closed; over HTTP/2 before it is asked whether the client is
+    /// still there. Default 10 min.
     pub keep_alive: Duration,
     /// Streams at a time of one HTTP/2 connection. Default 1024.
     pub streams: u32,
