@@ -131,8 +131,8 @@ fn every_answer_is_what_the_sdk_makes_of_it() {
             "completions whole 13",
             "responses error in a 200 7",
             "responses refused 6",
-            "responses streamed 30",
-            "responses whole 24",
+            "responses streamed 31",
+            "responses whole 23",
         ]
     );
 }
