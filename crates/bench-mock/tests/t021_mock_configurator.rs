@@ -109,7 +109,7 @@ fn profiles_are_read_and_changed_over_http() {
             400,
             vec!["verbosity", "head_share"],
         ),
-        ("/mock/config/openai", json!({"ttft": 3}), 400, vec!["profile"]),
+        ("/mock/config/openai", json!({"ttft": 3, "seed": "x", "usage": true}), 400, vec!["seed", "ttft"]),
         ("/mock/config/openai", json!([1]), 400, vec![]),
         ("/mock/config/nobody", json!({}), 404, vec![]),
     ] {

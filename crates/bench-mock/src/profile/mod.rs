@@ -235,7 +235,7 @@ impl Profile {
             }
         }
         let profile: Self =
-            serde_json::from_value(fields.into()).map_err(|e| wrong("profile", e.to_string()))?;
+            serde_json::from_value(fields.clone().into()).map_err(|e| wrong_fields(fields, &e))?;
         profile.validate()?;
         Ok(profile)
     }
@@ -288,6 +288,21 @@ impl Profile {
         self.memory = Memory::default();
         self
     }
+}
+
+/// Which fields cannot be read: each is tried alone.
+fn wrong_fields(fields: serde_json::Map<String, serde_json::Value>, all: &serde_json::Error) -> ConfigErrors {
+    let mut errors = ConfigErrors::default();
+    for (name, value) in fields {
+        let alone = serde_json::Map::from_iter([(name.clone(), value)]);
+        if let Err(e) = serde_json::from_value::<Profile>(alone.into()) {
+            errors.push(name, "expected a field of a profile", e);
+        }
+    }
+    if errors.errors.is_empty() {
+        errors.push("profile", "expected a profile", all);
+    }
+    errors
 }
 
 fn ms_dist(median: Duration, spread: f64) -> Dist {
