@@ -1,8 +1,8 @@
 //! This crate alone: one question, the answer as it comes, what it cost.
 //!
 //! ```sh
-//! OPENAI_API_KEY=… cargo run -p llms-providers-openai --example alone -- gpt-5-mini "Why is the sky blue?"
-//! OPENAI_BASE_URL=http://127.0.0.1:8000/v1 cargo run -p llms-providers-openai --example alone -- MODEL QUESTION [API]
+//! OPENAI_API_KEY=… cargo run -p llms-providers-openai --example openai-alone -- gpt-5-mini "Why is the sky blue?"
+//! OPENAI_BASE_URL=http://127.0.0.1:8000/v1 cargo run -p llms-providers-openai --example openai-alone -- MODEL QUESTION [API]
 //! ```
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 
@@ -24,13 +24,15 @@ async fn main() -> Result<()> {
     let config = ModelConfig::new("openai", name).with_specific("api", api);
     let model = model(Config::new(&config, &process_env)?, Arc::new(llms_transport::direct()));
     let (request, ctx) = (ChatRequest::text(question), CallContext::new());
-    let mut events = model.stream(&request, &ctx);
+    let (mut events, mut usage) = (model.stream(&request, &ctx), None);
     while let Some(event) = events.next().await {
         match event?.event {
             StreamEvent::Text(text) => print!("{text}"),
-            StreamEvent::Usage(usage) => println!("\n{usage:?}"),
+            // The last one counts: some servers send one with every chunk.
+            StreamEvent::Usage(so_far) => usage = Some(so_far),
             _ => {}
         }
     }
+    println!("\n{usage:?}");
     Ok(())
 }

@@ -66,6 +66,25 @@ fn vllm_with_usage_in_every_chunk() {
 }
 
 #[test]
+fn ollama_with_a_usage_of_zeros_in_every_chunk() {
+    let zeros = r#""usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#;
+    let chunk = |text: &str| {
+        format!(
+            r#"{{"id":"c","model":"q","choices":[{{"index":0,"text":"{text}","finish_reason":null}}],{zeros}}}"#
+        )
+    };
+    check(
+        &[
+            &chunk(" a"),
+            &chunk(" b"),
+            r#"{"id":"c","model":"q","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}"#,
+            "[DONE]",
+        ],
+        &[start(Some("c"), Some("q")), text(" a"), text(" b"), usage(5, 2)],
+    );
+}
+
+#[test]
 fn both_names_of_reasoning() {
     check(
         &[

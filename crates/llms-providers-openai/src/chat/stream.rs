@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use llms_core::{
-    ChatResponse, ErrorCode, EventSink, Outcome, Result, Stamp, StreamEvent, ToolCall,
+    ChatResponse, ErrorCode, EventSink, Outcome, Result, Stamp, StreamEvent, ToolCall, Usage,
     wire::{self, Frame, Hooks},
 };
 
@@ -69,7 +69,9 @@ impl Decoder {
         }
         self.start(&answer, stamp, sink);
         note(&mut self.extras, &answer);
-        let usage = answer.usage.and_then(WireUsage::to_usage);
+        // Ollama's text completions send one of zeros with every chunk: no count yet, for no prompt has none.
+        let counted = |u: &Usage| u.input_tokens != Some(0) || u.output_tokens != Some(0);
+        let usage = answer.usage.and_then(WireUsage::to_usage).filter(counted);
         if let Some(usage) = usage {
             self.answered = true;
             self.outcome.usage = Some(self.outcome.usage.unwrap_or_default().merge(usage));
