@@ -2,7 +2,7 @@
 //! as the vendor's own clients read them.
 //!
 //! ```sh
-//! ANTHROPIC_API_KEY=… cargo run --release -p llms-providers-anthropic --example alone -- claude-haiku-4-5 'Say hello.'
+//! ANTHROPIC_API_KEY=… cargo run --release -p llms-providers-anthropic --example anthropic-alone -- claude-haiku-4-5 'Say hello.'
 //! ```
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
