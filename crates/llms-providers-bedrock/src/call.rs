@@ -4,19 +4,16 @@
 //! SDK would bury them in its own; so are the refusal's head and body and the stamps of the frames.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use http::HeaderMap;
 use llms_core::{
     CallContext, CallPhase, Error, EventSink, Stamp,
-    observe::{CallEvent, CallObserver},
+    observe::CallEvent,
     time::Timestamp,
-    wire::{BodyCounters, Delivery},
+    wire::{BodyCounters, Delivery, progress::Progress},
 };
 
 use crate::{config::Config, frames::FrameLog};
@@ -32,7 +29,7 @@ struct Inner {
     config: Arc<Config>,
     /// When the request was handed to the SDK.
     began: Timestamp,
-    phase: AtomicU8,
+    progress: Arc<Progress>,
     state: Mutex<State>,
 }
 
@@ -72,15 +69,6 @@ impl Head {
     }
 }
 
-const PHASES: [CallPhase; 6] = [
-    CallPhase::Prepare,
-    CallPhase::Connect,
-    CallPhase::Send,
-    CallPhase::Headers,
-    CallPhase::Body,
-    CallPhase::Stream,
-];
-
 impl Call {
     /// A call that begins now.
     pub(crate) fn new(ctx: &CallContext, delivery: Delivery, config: Arc<Config>) -> Self {
@@ -90,7 +78,7 @@ impl Call {
             delivery,
             config,
             began: ctx.now(),
-            phase: AtomicU8::new(0),
+            progress: Progress::new(ctx),
             state: Mutex::new(state),
         }))
     }
@@ -123,16 +111,16 @@ impl Call {
 
     /// Where the call is, so that a deadline or cancellation can say what it interrupted.
     pub(crate) fn phase(&self) -> CallPhase {
-        PHASES[usize::from(self.0.phase.load(Relaxed))]
+        self.0.progress.get()
     }
 
     pub(crate) fn set_phase(&self, phase: CallPhase) {
-        self.0.set_phase(phase);
+        self.0.progress.set(phase);
     }
 
     /// The context for the transport: the call listens to where it is and passes everything on.
     pub(crate) fn watched(&self) -> CallContext {
-        CallContext { observer: Some(self.0.clone()), ..self.0.ctx.clone() }
+        CallContext { observer: Some(self.0.progress.clone()), ..self.0.ctx.clone() }
     }
 
     /// Payload bytes so far.
@@ -187,26 +175,6 @@ impl Call {
             }
             ready!(sink.poll_ready(cx));
             self.state().permit = true;
-        }
-    }
-}
-
-impl Inner {
-    fn set_phase(&self, phase: CallPhase) {
-        self.phase.store(PHASES.iter().position(|p| *p == phase).unwrap_or(0) as u8, Relaxed);
-    }
-}
-
-impl CallObserver for Inner {
-    fn observe(&self, event: &CallEvent<'_>) {
-        match event {
-            CallEvent::Connecting { .. } => self.set_phase(CallPhase::Connect),
-            CallEvent::Connected(_) => self.set_phase(CallPhase::Send),
-            CallEvent::Written { .. } => self.set_phase(CallPhase::Headers),
-            _ => {}
-        }
-        if let Some(observer) = &self.ctx.observer {
-            observer.observe(event);
         }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn connect(config: &Config, wire: Wire) -> Result<Connected> {
             let provider = shared.credentials_provider().ok_or_else(|| chain_failed("no provider"))?;
             match tokio::time::timeout(CHAIN_TIMEOUT, provider.provide_credentials()).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(chain_failed(&chain(config, &error)).with_source(error)),
+                Ok(Err(error)) => return Err(chain_failed(&chain(config, &error))),
                 Err(_) => {
                     return Err(chain_failed(&format!("no answer within {} s", CHAIN_TIMEOUT.as_secs())));
                 }

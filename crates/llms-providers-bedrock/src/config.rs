@@ -12,17 +12,34 @@
 //! | `AWS_REGION`, `AWS_DEFAULT_REGION` | region when the configuration names none |
 //! | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, `AWS_ENDPOINT_URL` | endpoint when the configuration names none |
 //!
+//! | setting (`provider_specific`) | meaning |
+//! | --- | --- |
+//! | `api` | `converse` (default): Converse and ConverseStream. `invoke`: InvokeModel and its stream, with the model's own body |
+//! | `body` | only with `invoke`: whose body, where the model id does not tell ([`Family`]) |
+//! | `region` | the region, before the environment's |
+//! | `profile` | the one profile of the shared configuration files that credentials and region come from |
+//!
+//! The region is the first of: setting `region` · `AWS_REGION` · `AWS_DEFAULT_REGION` · the profile (not asked for
+//! loopback endpoints) · the model's ARN · [`DEFAULT_REGION`].
+//!
 //! Credentials go to Bedrock's own hosts, to the endpoint of the two variables, and to loopback; to another address
 //! only when given in the configuration (`api_key`, a Bedrock API key, or the setting `profile`). Without any,
 //! requests to loopback are signed with placeholder keys and no file, no metadata service is asked.
+//!
+//! aws-config is built without its features `sso`, `credentials-login` and `credentials-process`, which bring an HTTP
+//! stack and two more SDKs along or run programs of the profile's choice. A profile that needs one of them ends in an
+//! `authentication_error` before the first request; it names what is missing and the AWS CLI's line that puts such
+//! credentials into the environment: `eval "$(aws configure export-credentials --format env)"`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use aws_credential_types::Credentials;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use llms_core::{
     CallPhase, Capabilities, ChatOptions, Error, ErrorCode, Result,
     config::{ConfigErrors, Env, ModelConfig, is_loopback, parse_base_url},
+    health::HealthProbe,
+    wire::headers::user_headers,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -30,6 +47,7 @@ use url::Url;
 
 use crate::{
     error::CREDENTIALS_HELP,
+    invoke::Family,
     request::{UNSUPPORTED_HELP, unsupported},
 };
 
@@ -38,7 +56,7 @@ pub const PROVIDER: &str = "bedrock";
 /// The region when neither the configuration, the environment, the profile nor the model's ARN names one.
 pub const DEFAULT_REGION: &str = "us-east-1";
 /// Keys understood in [`ModelConfig::provider_specific`]; any other is refused by name.
-pub const SPECIFIC_KEYS: &[&str] = &["profile", "region"];
+pub const SPECIFIC_KEYS: &[&str] = &["api", "body", "profile", "region"];
 
 /// Endpoint variables, the more specific first, as the AWS SDKs read them.
 const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"];
@@ -48,6 +66,8 @@ const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) model: String,
+    pub(crate) api: Api,
+    pub(crate) health: HealthProbe,
     pub(crate) region: Option<String>,
     pub(crate) base: Option<Url>,
     pub(crate) auth: Auth,
@@ -59,8 +79,48 @@ pub struct Config {
     pub(crate) timeout: Duration,
 }
 
-/// Who signs. The SDK's `Credentials` print their secret redacted.
-#[derive(Clone, Debug)]
+/// Which pair of operations a model is called through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Converse and ConverseStream: one form for all models.
+    Converse,
+    /// InvokeModel and InvokeModelWithResponseStream: the body that the model's maker defined.
+    Invoke(Family),
+}
+
+impl Api {
+    /// What it can say. Whether a model understands images or tools is the model's affair; refusals are clear.
+    pub fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Converse => Capabilities {
+                streaming: true,
+                tools: true,
+                images: true,
+                documents: true,
+                structured_output: true,
+                prompt_cache: true,
+                usage: true,
+                max_temperature: Some(1.0),
+                ..Capabilities::default()
+            },
+            Self::Invoke(family) => family.capabilities(),
+        }
+    }
+
+    /// The options it has no field for, with whether each is set, and what to do instead.
+    fn unsupported(self, options: &ChatOptions) -> (Vec<&'static str>, String) {
+        match self {
+            Self::Converse => {
+                let set = unsupported(options).into_iter().filter(|(_, set)| *set).map(|(name, _)| name);
+                (set.collect(), UNSUPPORTED_HELP.to_owned())
+            }
+            Self::Invoke(family) => (family.unsupported(options), family.unsupported_help()),
+        }
+    }
+}
+
+/// Who signs.
+#[derive(Clone)]
 pub(crate) enum Auth {
     /// AWS's own chain, or only this profile if one is named.
     Chain { profile: Option<String> },
@@ -70,6 +130,12 @@ pub(crate) enum Auth {
     Bearer(SecretString),
     /// Meaningless keys, for servers on loopback that check nothing.
     Placeholder,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
 }
 
 impl Auth {
@@ -92,11 +158,15 @@ impl Config {
     /// `invalid_config` naming every wrong field; `authentication_error` when credentials of the environment would
     /// go to an address that is neither AWS's nor this machine's.
     pub fn new(config: &ModelConfig, env: &Env<'_>) -> Result<Self> {
-        let mut errors = config.validate(&capabilities()).err().unwrap_or_default();
-        for (name, set) in unsupported(&config.options) {
-            errors.check(!set, &format!("options.{name}"), UNSUPPORTED_HELP, "a value");
+        let mut found = ConfigErrors::default();
+        let specific = Specific::read(&config.provider_specific, &mut found);
+        let api = specific.api(&config.model, &mut found).unwrap_or(Api::Converse);
+        let mut errors = config.validate(&api.capabilities()).err().unwrap_or_default();
+        errors.errors.append(&mut found.errors);
+        let (unsupported, help) = api.unsupported(&config.options);
+        for name in unsupported {
+            errors.push(format!("options.{name}"), help.clone(), "a value");
         }
-        let specific = Specific::read(&config.provider_specific, &mut errors);
         let env_base = ENDPOINT_VARIABLES.into_iter().find_map(|name| Some((name, env(name)?)));
         let env_base = match env_base.map(|(name, text)| (name, parse_base_url(&text), text)) {
             // A broken variable matters only when it is needed.
@@ -124,7 +194,7 @@ impl Config {
             "expected visible ASCII characters",
             "others",
         );
-        let headers = user_headers(&config.headers, &mut errors);
+        let headers = user_headers(&config.headers, &RESERVED, &mut errors);
         errors.into_result()?;
 
         let auth = match (key, specific.profile) {
@@ -145,6 +215,8 @@ impl Config {
         secrets.extend(long.map(SecretString::from));
         Ok(Self {
             model: config.model.trim().to_owned(),
+            api,
+            health: config.health,
             region,
             base,
             auth,
@@ -158,6 +230,11 @@ impl Config {
     /// The model id, inference profile or ARN.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// The operations it is called through.
+    pub fn api(&self) -> Api {
+        self.api
     }
 
     /// The region, when configuration or environment name one; else the profile, the model's ARN and
@@ -194,17 +271,13 @@ impl Config {
     }
 }
 
-/// What Converse can say. Whether a model understands images or tools is the model's affair; refusals are clear.
-pub(crate) fn capabilities() -> Capabilities {
-    Capabilities {
-        streaming: true,
-        tools: true,
-        images: true,
-        usage: true,
-        max_temperature: Some(1.0),
-        ..Capabilities::default()
-    }
-}
+/// Headers that are covered by the signature, or are it: sent a second time they would break it.
+const RESERVED: [(&str, &str); 4] = [
+    ("authorization", "expected api_key, or AWS's variables: the SDK signs"),
+    ("x-amz-date", "expected a header that the signature does not cover"),
+    ("x-amz-content-sha256", "expected a header that the signature does not cover"),
+    ("x-amz-security-token", "expected AWS_SESSION_TOKEN: the SDK signs"),
+];
 
 const REGION_EXPECTED: &str = "expected a region such as us-east-1";
 
@@ -290,6 +363,8 @@ pub(crate) fn chain_failed(why: &str) -> Error {
 /// [`ModelConfig::provider_specific`], read.
 #[derive(Default)]
 struct Specific {
+    invoke: bool,
+    body: Option<String>,
     region: Option<String>,
     profile: Option<String>,
 }
@@ -301,6 +376,16 @@ impl Specific {
             let text = value.as_str().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
             let field = format!("provider_specific.{key}");
             match key.as_str() {
+                "api" => {
+                    let known = matches!(text.as_deref(), Some("converse" | "invoke"));
+                    errors.check(known, &field, "expected `converse` or `invoke`", value);
+                    s.invoke = text.as_deref() == Some("invoke");
+                }
+                "body" => {
+                    let known = text.as_deref().is_some_and(|t| Family::of_name(t).is_some());
+                    errors.check(known, &field, &expected_family(), value);
+                    s.body = text;
+                }
                 "region" => {
                     errors.check(text.as_deref().is_some_and(is_region), &field, REGION_EXPECTED, value);
                     s.region = text;
@@ -320,28 +405,33 @@ impl Specific {
     }
 }
 
-fn is_header_text(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+impl Specific {
+    /// The operations, and for InvokeModel whose body.
+    fn api(&self, model: &str, errors: &mut ConfigErrors) -> Option<Api> {
+        let field = "provider_specific.body";
+        if !self.invoke {
+            let why = "expected it only with api = \"invoke\": Converse has one form for all models";
+            errors.check(self.body.is_none(), field, why, "a value");
+            return Some(Api::Converse);
+        }
+        let family = match &self.body {
+            Some(name) => Family::of_name(name),
+            None => {
+                let family = Family::of_model(model);
+                let why = format!("{}: the model id does not tell", expected_family());
+                errors.check(family.is_some(), field, &why, model);
+                family
+            }
+        };
+        family.map(Api::Invoke)
+    }
 }
 
-/// The configured headers, all marked sensitive: they may be credentials of a gateway.
-fn user_headers(headers: &BTreeMap<String, String>, errors: &mut ConfigErrors) -> HeaderMap {
-    const OF_THE_TRANSPORT: [&str; 5] =
-        ["host", "content-length", "connection", "transfer-encoding", "accept-encoding"];
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let field = format!("headers.{name}");
-        match (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) {
-            (Ok(n), _) if OF_THE_TRANSPORT.contains(&n.as_str()) => {
-                errors.push(field, "expected a header that the transport does not set itself", n);
-            }
-            (Ok(n), Ok(mut v)) => {
-                v.set_sensitive(true);
-                map.insert(n, v);
-            }
-            (Err(_), _) => errors.push(field, "expected the name of an HTTP header", name),
-            (_, Err(_)) => errors.push(field, "expected visible characters", "others"),
-        }
-    }
-    map
+fn expected_family() -> String {
+    let names: Vec<&str> = Family::ALL.iter().map(|f| f.name()).collect();
+    format!("expected one of {}", names.join(", "))
+}
+
+fn is_header_text(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -3,9 +3,17 @@
 //!
 //! Exception names come first, the status is the fallback: AWS answers 403 for a wrong signature and for a missing
 //! right alike, and 429 both for throttling and for a model that is not loaded.
+//!
+//! The SDK's errors are told in words and never kept as a source: their `Debug` prints heads and bodies of the exchange,
+//! answers and whatever a server echoes included.
 
 use std::{error::Error as StdError, time::Duration};
 
+use crate::{
+    call::Call,
+    config::Config,
+    exception::{Body, Exception, bare, code_of_exception, code_of_message, code_of_status},
+};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::event_stream::{Message, RawMessage};
@@ -14,9 +22,6 @@ use llms_core::{
     CallPhase, Error, ErrorCode,
     wire::refusal::{redact, retry_after},
 };
-use serde::Deserialize;
-
-use crate::{call::Call, config::Config};
 
 /// What to set when there are no credentials, or the wrong ones.
 pub(crate) const CREDENTIALS_HELP: &str = "set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and \
@@ -25,34 +30,6 @@ pub(crate) const CREDENTIALS_HELP: &str = "set AWS_BEARER_TOKEN_BEDROCK, or AWS_
 
 /// Longest text of a body that is no AWS error, e.g. a proxy's page, kept for the message.
 const MAX_TEXT: usize = 300;
-
-/// The members that AWS errors have, in all their spellings.
-#[derive(Debug, Default, Deserialize)]
-struct Body {
-    #[serde(default, alias = "Message", alias = "errorMessage")]
-    message: Option<String>,
-    #[serde(default, rename = "__type")]
-    kind: Option<String>,
-    #[serde(default)]
-    code: Option<String>,
-    #[serde(default, rename = "originalMessage")]
-    original_message: Option<String>,
-}
-
-impl Body {
-    fn read(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
-    }
-
-    fn text(&self) -> Option<String> {
-        let said =
-            |t: &Option<String>| t.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
-        match (said(&self.message), said(&self.original_message)) {
-            (Some(m), Some(o)) => Some(format!("{m} (the model said: {o})")),
-            (m, o) => m.or(o),
-        }
-    }
-}
 
 /// The error that a refusal (status outside 200–299) means.
 pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
@@ -92,75 +69,6 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
     }
 }
 
-/// `ns#ThrottlingException:http://…` → `ThrottlingException`.
-fn bare(name: &str) -> &str {
-    let name = name.split(':').next().unwrap_or(name);
-    name.rsplit('#').next().unwrap_or(name).trim()
-}
-
-/// The code of an exception name; names are the same in headers (`ThrottlingException`) and inside a stream
-/// (`throttlingException`).
-fn code_of_exception(name: &str, message: &str) -> Option<ErrorCode> {
-    let mut name = name.to_owned();
-    if let Some(first) = name.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    Some(match name.as_str() {
-        "ThrottlingException" | "TooManyRequestsException" if message.contains("per day") => {
-            ErrorCode::QuotaExceeded
-        }
-        "ThrottlingException" | "TooManyRequestsException" => ErrorCode::RateLimit,
-        "ServiceQuotaExceededException" => ErrorCode::QuotaExceeded,
-        "ServiceUnavailableException" => ErrorCode::Overloaded,
-        "InternalServerException" | "InternalFailure" | "ModelErrorException" => ErrorCode::Internal,
-        "ModelStreamErrorException" => ErrorCode::Stream,
-        "ModelTimeoutException" => ErrorCode::Timeout,
-        "ModelNotReadyException" | "ResourceNotFoundException" => ErrorCode::ModelNotAvailable,
-        "AccessDeniedException" => ErrorCode::Authorization,
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignatureException"
-        | "InvalidClientTokenId"
-        | "ExpiredTokenException"
-        | "ExpiredToken"
-        | "RequestExpired"
-        | "MissingAuthenticationTokenException"
-        | "MissingAuthenticationToken" => ErrorCode::Authentication,
-        "ValidationException" => code_of_message(message).unwrap_or(ErrorCode::InvalidRequest),
-        "SerializationException" => ErrorCode::InvalidRequest,
-        "UnknownOperationException" => ErrorCode::NotFound,
-        _ => return None,
-    })
-}
-
-/// What only the text of a `ValidationException` tells.
-fn code_of_message(message: &str) -> Option<ErrorCode> {
-    if message.contains("model identifier is invalid") {
-        Some(ErrorCode::ModelNotAvailable)
-    } else if message.contains("content filter") {
-        // "Output blocked by content filtering policy", "… blocked by our content filters"
-        Some(ErrorCode::ContentFiltered)
-    } else {
-        None
-    }
-}
-
-fn code_of_status(status: u16) -> ErrorCode {
-    match status {
-        401 => ErrorCode::Authentication,
-        403 => ErrorCode::Authorization,
-        404 => ErrorCode::NotFound,
-        408 | 504 => ErrorCode::Timeout,
-        424 => ErrorCode::Internal,
-        429 => ErrorCode::RateLimit,
-        400..=499 => ErrorCode::InvalidRequest,
-        503 => ErrorCode::Overloaded,
-        500..=599 => ErrorCode::Internal,
-        _ => ErrorCode::Unknown,
-    }
-}
-
 /// The beginning of a body that is no JSON, on one line, without secrets.
 fn plain_text(config: &Config, body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
@@ -193,17 +101,16 @@ where
     }
     let text = chain(call.config(), &error);
     if !call.was_sent() {
-        return prepare(&error, &text).with_phase(CallPhase::Prepare).with_source(error);
+        return prepare(&error, &text).with_phase(CallPhase::Prepare);
     }
     with_id(
         call,
         Error::new(
             "bedrock.answer",
             ErrorCode::MalformedResponse,
-            format!("expected a Converse answer as JSON: {text}"),
+            format!("expected an answer of Bedrock's runtime as JSON: {text}"),
         ),
     )
-    .with_source(error)
 }
 
 /// The SDK failed before it sent anything.
@@ -227,7 +134,7 @@ where
         }
         if state.ended && state.frames.is_mid_frame() {
             drop(state);
-            return truncated(call);
+            return truncated(call, "the rest of a frame");
         }
     }
     if let Some(exception) = error.raw_response().and_then(decoded).and_then(Exception::of) {
@@ -239,20 +146,21 @@ where
         Error::new(
             "bedrock.stream",
             ErrorCode::MalformedResponse,
-            format!("expected an event of ConverseStream: {text}"),
+            format!("expected an event of Bedrock's runtime: {text}"),
         ),
     )
-    .with_source(error)
 }
 
-/// The stream ended without `messageStop`.
-pub(crate) fn truncated(call: &Call) -> Error {
-    let message = "the stream ended without messageStop: the answer is incomplete; see whether a proxy or the \
-                   server cut it off";
+/// The stream ended without its terminal event.
+pub(crate) fn truncated(call: &Call, terminal: &str) -> Error {
+    let message = format!(
+        "the stream ended without {terminal}: the answer is incomplete; see whether a proxy or the server cut it off"
+    );
     with_id(call, Error::new("bedrock.stream", ErrorCode::StreamTruncated, message))
 }
 
-fn with_id(call: &Call, error: Error) -> Error {
+/// With the server's request id, where it gave one.
+pub(crate) fn with_id(call: &Call, error: Error) -> Error {
     match call.request_id() {
         Some(id) => error.with_request_id(id),
         None => error,
@@ -272,43 +180,6 @@ pub(crate) fn is_exception<E>(error: &SdkError<E, RawMessage>) -> bool {
         SdkError::ServiceError(e) => decoded(e.raw()).and_then(Exception::of).is_some(),
         SdkError::ResponseError(e) => decoded(e.raw()).and_then(Exception::of).is_some(),
         _ => false,
-    }
-}
-
-/// An exception or error frame.
-struct Exception {
-    name: String,
-    message: Option<String>,
-}
-
-impl Exception {
-    /// `:message-type: exception` with `:exception-type` and a JSON payload, or `:message-type: error` with
-    /// `:error-code` and `:error-message`.
-    fn of(message: &Message) -> Option<Self> {
-        let header = |name: &str| {
-            let found = message.headers().iter().find(|h| h.name().as_str() == name)?;
-            Some(found.value().as_string().ok()?.as_str().to_owned())
-        };
-        match header(":message-type")?.as_str() {
-            "exception" => Some(Self {
-                name: header(":exception-type")?,
-                message: Body::read(message.payload()).and_then(|b| b.text()),
-            }),
-            "error" => Some(Self {
-                name: header(":error-code").unwrap_or_else(|| "error".to_owned()),
-                message: header(":error-message"),
-            }),
-            _ => None,
-        }
-    }
-
-    fn classify(self, config: &Config) -> Error {
-        let message = match &self.message {
-            Some(text) => redact(text, config.secrets()),
-            None => "the service ended the stream with an error and no message".to_owned(),
-        };
-        let code = code_of_exception(bare(&self.name), &message).unwrap_or(ErrorCode::Stream);
-        Error::new("bedrock.stream", code, message).with_provider_code(bare(&self.name))
     }
 }
 

@@ -1,56 +1,46 @@
-//! `options.extra`: fields of Converse that have no place in our vocabulary, and the model's own.
+//! `options.extra`: fields of Bedrock that have no place in our vocabulary, and the model's own.
 //!
-//! `performanceConfig`, `serviceTier`, `guardrailConfig` and `requestMetadata` go where Converse has them. Names
-//! that the request itself fills, and those that would change what an answer means, are refused. Everything else
-//! is the model's own and goes to `additionalModelRequestFields` as it is (`top_k`, `thinking`, …).
+//! `performanceConfig`, `serviceTier`, `guardrailConfig` and `requestMetadata` go where the operation has them: into
+//! Converse's members, into InvokeModel's headers. `outputConfig.effort` is Converse's. Names that the request itself
+//! fills, and those that would change what an answer means, are refused. Everything else is the model's own and goes
+//! to `additionalModelRequestFields`, or into InvokeModel's body, as it is (`top_k`, `thinking`, …).
 
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_bedrockruntime::types::{
     GuardrailConfiguration, GuardrailStreamConfiguration, GuardrailStreamProcessingMode, GuardrailTrace,
-    PerformanceConfigLatency, PerformanceConfiguration, ServiceTier, ServiceTierType,
+    PerformanceConfigLatency,
 };
-use aws_smithy_types::Document;
 use llms_core::Result;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::{document::document, request::refused};
-
-/// Fields of Converse that are filled from elsewhere, or not supported.
-const REFUSED: [&str; 8] = [
-    "messages",
-    "system",
-    "inferenceConfig",
-    "toolConfig",
-    "promptVariables",
-    "outputConfig",
-    "additionalModelRequestFields",
-    "additionalModelResponseFieldPaths",
-];
+use crate::request::refused;
 
 /// Extra fields, sorted into their places.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
-    pub(crate) performance: Option<PerformanceConfiguration>,
-    pub(crate) service_tier: Option<ServiceTier>,
+    pub(crate) performance: Option<PerformanceConfigLatency>,
+    pub(crate) service_tier: Option<String>,
     pub(crate) guardrail: Option<Guardrail>,
     pub(crate) metadata: Option<HashMap<String, String>>,
-    pub(crate) fields: Option<Document>,
+    /// The model's own.
+    pub(crate) fields: Map<String, Value>,
 }
 
-/// `guardrailConfig` of both operations.
+/// `guardrailConfig` of all operations.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Guardrail {
     #[serde(rename = "guardrailIdentifier")]
-    id: String,
+    pub(crate) id: String,
     #[serde(rename = "guardrailVersion")]
-    version: String,
-    trace: Option<String>,
-    /// Streams only.
+    pub(crate) version: String,
+    /// `enabled`, `disabled`, `enabled_full`.
+    pub(crate) trace: Option<String>,
+    /// ConverseStream only: `sync`, `async`.
     #[serde(rename = "streamProcessingMode")]
-    mode: Option<String>,
+    pub(crate) mode: Option<String>,
 }
 
 impl Guardrail {
@@ -86,41 +76,59 @@ struct Tier {
     r#type: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Output {
+    effort: String,
+}
+
 impl Extra {
-    /// Sorts the fields.
+    /// Sorts the fields; those in `reserved` are refused.
     ///
     /// # Errors
-    /// `invalid_request` naming the field that has another form than Converse wants, or another place.
-    pub(crate) fn new(extra: &BTreeMap<String, Value>) -> Result<Self> {
-        let (mut out, mut fields) = (Self::default(), HashMap::new());
+    /// `invalid_request` naming the field that has another form than Bedrock wants, or another place.
+    pub(crate) fn new(extra: &BTreeMap<String, Value>, reserved: &[&str]) -> Result<Self> {
+        let mut out = Self::default();
         for (name, value) in extra {
             match name.as_str() {
                 "performanceConfig" => {
                     let Performance { latency } = read(name, value)?;
-                    let latency = PerformanceConfigLatency::from(latency.as_str());
-                    out.performance = Some(PerformanceConfiguration::builder().latency(latency).build());
+                    out.performance = Some(PerformanceConfigLatency::from(latency.as_str()));
                 }
                 "serviceTier" => {
                     let Tier { r#type } = read(name, value)?;
-                    let tier = ServiceTier::builder().r#type(ServiceTierType::from(r#type.as_str())).build();
-                    out.service_tier = Some(tier.map_err(|e| refused(format!("options.extra.{name}: {e}")))?);
+                    out.service_tier = Some(r#type);
                 }
                 "guardrailConfig" => out.guardrail = Some(read(name, value)?),
                 "requestMetadata" => out.metadata = Some(read(name, value)?),
-                _ if REFUSED.contains(&name.as_str()) => {
-                    return Err(refused(format!(
-                        "options.extra.{name}: this field of Converse cannot be given as an extra; use the request's \
-                         own messages, tools and options"
-                    )));
-                }
+                _ if reserved.contains(&name.as_str()) => return Err(taken(name)),
                 _ => {
-                    fields.insert(name.clone(), document(value));
+                    out.fields.insert(name.clone(), value.clone());
                 }
             }
         }
-        out.fields = (!fields.is_empty()).then_some(Document::Object(fields));
         Ok(out)
     }
+
+    /// Takes Converse's `outputConfig`, of which only `effort` is not the request's own.
+    pub(crate) fn effort(&mut self) -> Result<Option<String>> {
+        let name = "outputConfig";
+        let Some(value) = self.fields.remove(name) else { return Ok(None) };
+        if value.get("textFormat").is_some() {
+            return Err(refused(format!(
+                "options.extra.{name}.textFormat: give it as the request's own format"
+            )));
+        }
+        read(name, &value).map(|Output { effort }| Some(effort))
+    }
+}
+
+/// A field that the request fills itself.
+pub(crate) fn taken(name: &str) -> llms_core::Error {
+    refused(format!(
+        "options.extra.{name}: this field cannot be given as an extra; use the request's own messages, tools and \
+         options"
+    ))
 }
 
 fn read<T: DeserializeOwned>(name: &str, value: &Value) -> Result<T> {

@@ -1,4 +1,4 @@
-//! How the service is, without paying for it.
+//! How the service is, without paying for it: the cheap probe. The other one, `HealthProbe::OneToken`, is the core's.
 //!
 //! Converse has no free probe, but CountTokens is free of charge and lies at the same endpoint, under the same
 //! credentials and the same model id. What its answers prove:
@@ -9,12 +9,12 @@
 //! | 400 "doesn't support counting tokens" | endpoint, credentials (many models, all inference profiles) | healthy, said in `model` |
 //! | 404 of a server that is not AWS | endpoint only | healthy, said in `count_tokens` |
 //! | 403 `AccessDeniedException` | endpoint, credentials, but no right to count, or to this model | degraded |
-//! | 404, 400 unknown model · 429 | endpoint, credentials | degraded |
+//! | 404, 400 unknown model · 429 · 503 | endpoint, credentials | degraded |
 //! | anything else, no answer | – | unhealthy |
 //!
 //! Whether the account may really use the model shows only in a paid call; none is made here.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_bedrockruntime::types::{
     ContentBlock, ConversationRole, ConverseTokensRequest, CountTokensInput, Message,
@@ -28,7 +28,7 @@ use llms_core::{
 use crate::{
     call::Call,
     error,
-    model::{Model, attach},
+    model::{Model, attach, settle},
 };
 
 /// Longest wait for the answer to a probe.
@@ -36,19 +36,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Probes the service.
 pub(crate) async fn check(model: &Model, ctx: &CallContext) -> Health {
-    let info = model.info();
-    let mut health = Health {
-        state: HealthState::Unhealthy,
-        provider: info.provider.clone(),
-        model: info.model.clone(),
-        checked_at: ctx.clock.wall(),
-        latency: None,
-        reason: None,
-        details: BTreeMap::from([
-            ("credentials".to_owned(), model.config.auth.describe()),
-            ("region".to_owned(), model.region.clone()),
-        ]),
-    };
+    let mut health = Health::pending(model.info(), ctx);
+    health.details.extend(details(model));
     let start = ctx.now();
     let probed = probe(model, ctx).await;
     health.latency = ctx.now().since(start);
@@ -65,11 +54,14 @@ pub(crate) async fn check(model: &Model, ctx: &CallContext) -> Health {
     health
 }
 
+/// What every probe shows, besides what it found.
+pub(crate) fn details(model: &Model) -> [(String, String); 2] {
+    [("credentials".to_owned(), model.config.auth.describe()), ("region".to_owned(), model.region.clone())]
+}
+
 /// Tokens of a one-word conversation, as the service counts them.
 async fn probe(model: &Model, ctx: &CallContext) -> Result<i32> {
-    let limit = ctx.now() + PROBE_TIMEOUT.min(model.config.timeout);
-    let deadline = Some(ctx.deadline.map_or(limit, |d| d.min(limit)));
-    let limited = CallContext { deadline, ..ctx.clone() };
+    let limited = ctx.ending_within(PROBE_TIMEOUT.min(model.config.timeout));
     let call = Call::new(&limited, Delivery::Whole, model.config.clone());
     let message = Message::builder()
         .role(ConversationRole::User)
@@ -90,7 +82,8 @@ async fn probe(model: &Model, ctx: &CallContext) -> Result<i32> {
         Ok(sent.map_err(|e| error::of_call(&call, e))?.input_tokens)
     };
     let counted = limited.run("bedrock.health", counted).await;
-    Model::settle(&call, counted)
+    call.end();
+    settle(&call, counted)
 }
 
 /// What the answer means: a fact to show, or the state and the reason.
@@ -103,9 +96,10 @@ fn judge(probed: Result<i32>, at_aws: bool) -> Result<(&'static str, String), (H
         ErrorCode::InvalidRequest if error.message().contains("support counting tokens") => {
             Ok(("model", "not checked: it cannot count tokens, and nothing else is free".to_owned()))
         }
-        ErrorCode::ModelNotAvailable | ErrorCode::Authorization | ErrorCode::RateLimit => {
-            Err((HealthState::Degraded, error))
-        }
+        ErrorCode::ModelNotAvailable
+        | ErrorCode::Authorization
+        | ErrorCode::RateLimit
+        | ErrorCode::Overloaded => Err((HealthState::Degraded, error)),
         // It answers; not every server that speaks Converse counts tokens.
         _ if !at_aws && error.status() == Some(404) => {
             Ok(("count_tokens", "not offered by this server".to_owned()))

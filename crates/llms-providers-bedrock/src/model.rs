@@ -4,20 +4,24 @@
 //! with the phase they hit, the connection drained after the end of the stream so that it can be reused, the sink
 //! asked before each read.
 
-use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use aws_sdk_bedrockruntime::{
     Client,
-    operation::{converse::ConverseOutput, converse_stream::ConverseStreamOutput as Streaming},
-    types::ConverseStreamOutput as StreamItem,
+    primitives::event_stream::EventReceiver,
+    types::{
+        ConverseStreamOutput as StreamItem, ResponseStream,
+        error::{ConverseStreamOutputError, ResponseStreamError},
+    },
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use llms_core::{
-    CallContext, CallPhase, ChatModel, ChatRequest, ChatResponse, ErrorCode, EventSink, EventStream,
-    ModelInfo, Outcome, Result, SharedModel,
+    CallContext, ChatModel, ChatRequest, ChatResponse, ErrorCode, EventSink, EventStream, ModelInfo, Outcome,
+    Result, SharedModel,
     config::ModelConfig,
-    health::Health,
+    health::{self, Health, HealthProbe},
+    observe::CallEvent,
     registry::{BuildContext, ModelFactory, Registry},
     wire::{Delivery, Transport},
 };
@@ -25,19 +29,17 @@ use llms_core::{
 use crate::{
     call::Call,
     client::{Connected, connect},
-    config::{Config, PROVIDER, capabilities},
+    config::{Api, Config, PROVIDER},
     document::sort_members,
-    error, health,
+    error, health as probe,
+    hooks::Facts,
+    invoke::{self, Family, Invocation},
+    reading,
     request::Parts,
     response::response,
     stream::Decoder,
     wire::Wire,
 };
-
-/// How long a server may take to end the body after the last event before the connection is dropped.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// How many bytes it may still send then.
-const MAX_REST: u64 = 1 << 20;
 
 /// One model of Amazon Bedrock. Made by [`model`].
 pub struct Model {
@@ -47,8 +49,9 @@ pub struct Model {
     info: ModelInfo,
 }
 
-/// A model that speaks Converse and ConverseStream over `transport`. Asynchronous, because the AWS configuration
-/// and credential chain are; with fixed credentials or a loopback endpoint nothing is waited for.
+/// A model that speaks Converse and ConverseStream, or with the setting `api = "invoke"` InvokeModel and its stream,
+/// over `transport`. Asynchronous, because the AWS configuration and credential chain are; with fixed credentials or
+/// a loopback endpoint nothing is waited for.
 ///
 /// # Errors
 /// `authentication_error` when the credential chain finds nothing, saying what to set; `invalid_config` for a region
@@ -60,7 +63,7 @@ pub async fn model(config: Config, transport: Arc<dyn Transport>) -> Result<Mode
         provider: PROVIDER.to_owned(),
         model: config.model.clone(),
         endpoint: Some(endpoint),
-        capabilities: capabilities(),
+        capabilities: config.api.capabilities(),
     };
     Ok(Model { config: Arc::new(config), client, region, info })
 }
@@ -84,44 +87,71 @@ impl Model {
         }
     }
 
-    async fn converse(&self, request: &ChatRequest, call: &Call) -> Result<ConverseOutput> {
+    async fn converse(&self, request: &ChatRequest, call: &Call) -> Result<(ChatResponse, Facts)> {
         let parts = Parts::new(request, &self.config.options)?;
         let attach = attach(call, parts.has_documents());
-        parts
-            .converse(&self.client, &self.config.model)
-            .customize()
-            .mutate_request(attach)
-            .send()
-            .await
-            .map_err(|e| error::of_call(call, e))
+        let sent = parts.converse(&self.client, &self.config.model).customize().mutate_request(attach).send();
+        response(sent.await.map_err(|e| error::of_call(call, e))?)
     }
 
-    async fn converse_stream(&self, request: &ChatRequest, call: &Call) -> Result<Streaming> {
+    async fn converse_stream(
+        &self,
+        request: &ChatRequest,
+        call: &Call,
+    ) -> Result<EventReceiver<StreamItem, ConverseStreamOutputError>> {
         let parts = Parts::new(request, &self.config.options)?;
         let attach = attach(call, parts.has_documents());
-        parts
-            .converse_stream(&self.client, &self.config.model)
-            .customize()
-            .mutate_request(attach)
-            .send()
-            .await
-            .map_err(|e| error::of_call(call, e))
+        let sent =
+            parts.converse_stream(&self.client, &self.config.model).customize().mutate_request(attach).send();
+        Ok(sent.await.map_err(|e| error::of_call(call, e))?.stream)
     }
 
-    /// Closes the books on the body and says what a failure means. A refusal whose text had not come in full when
-    /// the deadline passed is still that refusal. Adds what only this level knows: the provider, and the phase an
-    /// interruption hit.
-    pub(crate) fn settle<T>(call: &Call, result: Result<T>) -> Result<T> {
-        call.end();
-        result.map_err(|e| {
-            let e = match e.code() {
-                ErrorCode::DeadlineExceeded => error::refusal(call).unwrap_or(e),
-                _ => e,
-            };
-            let e = if e.provider().is_none() { e.with_provider(PROVIDER) } else { e };
-            e.or_phase(call.phase())
-        })
+    async fn invoke(
+        &self,
+        family: Family,
+        request: &ChatRequest,
+        call: &Call,
+    ) -> Result<(ChatResponse, Facts)> {
+        let (model, defaults) = (&self.config.model, &self.config.options);
+        let sent = Invocation::new(family, request, defaults, model)?
+            .whole(&self.client, model)
+            .customize()
+            .mutate_request(attach(call, false))
+            .send();
+        let body = sent.await.map_err(|e| error::of_call(call, e))?.body;
+        let headers = call.state().head.as_ref().map(|head| head.headers.clone()).unwrap_or_default();
+        invoke::whole(family, &self.config, body.as_ref(), &headers).map_err(|e| error::with_id(call, e))
     }
+
+    async fn invoke_stream(
+        &self,
+        family: Family,
+        request: &ChatRequest,
+        call: &Call,
+    ) -> Result<EventReceiver<ResponseStream, ResponseStreamError>> {
+        let (model, defaults) = (&self.config.model, &self.config.options);
+        let sent = Invocation::new(family, request, defaults, model)?
+            .stream(&self.client, model)
+            .customize()
+            .mutate_request(attach(call, false))
+            .send();
+        Ok(sent.await.map_err(|e| error::of_call(call, e))?.body)
+    }
+}
+
+/// Says what a failure means, and tells the observer. A refusal whose text had not come in full when the deadline
+/// passed is still that refusal. Adds what only this level knows: the provider, and the phase an interruption hit.
+pub(crate) fn settle<T>(call: &Call, result: Result<T>) -> Result<T> {
+    result.map_err(|e| {
+        let e = match e.code() {
+            ErrorCode::DeadlineExceeded => error::refusal(call).unwrap_or(e),
+            _ => e,
+        };
+        let e = if e.provider().is_none() { e.with_provider(PROVIDER) } else { e };
+        let e = e.or_phase(call.phase());
+        call.ctx().emit(|| CallEvent::Failed { at: call.ctx().now(), error: &e });
+        e
+    })
 }
 
 /// What is done to the SDK's request before it is signed: the call goes along to our HTTP client, documents get an
@@ -136,59 +166,6 @@ pub(crate) fn attach(call: &Call, has_documents: bool) -> impl Fn(&mut HttpReque
     }
 }
 
-/// Reads until nothing more is to come (`true`) or the end of the body (`false`).
-async fn read_stream(
-    output: &mut Streaming,
-    call: &Call,
-    decoder: &mut Decoder,
-    sink: &mut dyn EventSink,
-) -> Result<bool> {
-    while !decoder.is_complete() {
-        match next_event(output, call, sink).await {
-            Ok(Some(event)) => decoder.event(event, call.next_stamp(), sink),
-            Ok(None) => return Ok(false),
-            // The answer is complete; that the rest is missing costs the usage, not the answer.
-            Err(e) if decoder.is_stopped() && !error::is_exception(&e) => return Ok(false),
-            Err(e) => return Err(error::of_stream(call, e)),
-        }
-    }
-    Ok(true)
-}
-
-type Next = std::result::Result<
-    Option<StreamItem>,
-    aws_sdk_bedrockruntime::error::SdkError<
-        aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError,
-        aws_smithy_types::event_stream::RawMessage,
-    >,
->;
-
-/// The next event, asking the sink before each read that it takes.
-async fn next_event(output: &mut Streaming, call: &Call, sink: &mut dyn EventSink) -> Next {
-    let mut next = pin!(output.stream.recv());
-    poll_fn(|cx| call.poll_with(cx, sink, |cx| next.as_mut().poll(cx))).await
-}
-
-/// Reads to the end of the body after the last event, so that the connection can be reused. Whatever goes wrong
-/// here, a deadline included, costs the connection, not the answer.
-async fn drain(output: &mut Streaming, call: &Call) {
-    call.open_gate();
-    let (ctx, limit) = (call.ctx(), call.bytes() + MAX_REST);
-    let end = ctx.now() + CLOSE_GRACE;
-    let deadline = Some(ctx.deadline.map_or(end, |d| d.min(end)));
-    let limited = CallContext { deadline, observer: None, ..ctx.clone() };
-    let rest = async {
-        while let Ok(Some(_)) = output.stream.recv().await {
-            call.next_stamp();
-            if call.bytes() > limit {
-                break;
-            }
-        }
-        Ok(())
-    };
-    let _ = limited.run("bedrock.drain", rest).await;
-}
-
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ChatModel for Model {
@@ -199,12 +176,19 @@ impl ChatModel for Model {
     async fn generate(&self, request: &ChatRequest, ctx: &CallContext) -> Result<ChatResponse> {
         let ctx = &*self.limited(ctx);
         let call = Call::new(ctx, Delivery::Whole, self.config.clone());
-        let answered = ctx.run("bedrock.generate", self.converse(request, &call)).await;
-        let output = Self::settle(&call, answered)?;
-        let (response, facts) =
-            response(output).map_err(|e| e.with_provider(PROVIDER).or_phase(CallPhase::Body))?;
-        ctx.emit_hooks(|report| facts.report(report));
-        Ok(response)
+        let answered = ctx
+            .run("bedrock.generate", async {
+                match self.config.api {
+                    Api::Converse => self.converse(request, &call).await,
+                    Api::Invoke(family) => self.invoke(family, request, &call).await,
+                }
+            })
+            .await;
+        call.end();
+        if let Ok((_, facts)) = &answered {
+            ctx.emit_hooks(|report| facts.report(report));
+        }
+        settle(&call, answered.map(|(response, _)| response))
     }
 
     async fn drive(
@@ -215,20 +199,17 @@ impl ChatModel for Model {
     ) -> Result<Outcome> {
         let ctx = &*self.limited(ctx);
         let call = Call::new(ctx, Delivery::Stream, self.config.clone());
-        let (mut output, mut decoder) = (None, Decoder::default());
-        let read = ctx
-            .run("bedrock.stream", async {
-                let output = output.insert(self.converse_stream(request, &call).await?);
-                read_stream(output, &call, &mut decoder, sink).await
-            })
-            .await;
-        if let (Some(output), Ok(true)) = (&mut output, &read) {
-            drain(output, &call).await;
+        match self.config.api {
+            Api::Converse => {
+                let open = self.converse_stream(request, &call);
+                reading::drive(&call, ctx, sink, Decoder::default(), open).await
+            }
+            Api::Invoke(family) => {
+                let open = self.invoke_stream(family, request, &call);
+                reading::drive(&call, ctx, sink, invoke::Decoder::new(family, self.config.clone()), open)
+                    .await
+            }
         }
-        let outcome = read.and_then(|_| decoder.outcome().ok_or_else(|| error::truncated(&call)));
-        let outcome = Self::settle(&call, outcome);
-        ctx.emit_hooks(|report| decoder.facts().report(report));
-        outcome
     }
 
     fn stream<'a>(&'a self, request: &'a ChatRequest, ctx: &'a CallContext) -> EventStream<'a> {
@@ -236,7 +217,14 @@ impl ChatModel for Model {
     }
 
     async fn check_health(&self, ctx: &CallContext) -> Health {
-        health::check(self, ctx).await
+        match self.config.health {
+            HealthProbe::Cheap => probe::check(self, ctx).await,
+            HealthProbe::OneToken => {
+                let mut health = health::one_token(self, ctx).await;
+                health.details.extend(probe::details(self));
+                health
+            }
+        }
     }
 }
 

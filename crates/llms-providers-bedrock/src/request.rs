@@ -1,5 +1,5 @@
-//! Our request as the SDK's: messages, tools, inference settings. Pure; what Converse cannot say is refused by
-//! name and never dropped.
+//! Our request as Converse's in the SDK's types: messages, tools, inference settings, cache points, the answer's
+//! form. Pure; what Converse cannot say is refused by name and never dropped.
 
 use aws_sdk_bedrockruntime::{
     Client,
@@ -7,23 +7,36 @@ use aws_sdk_bedrockruntime::{
         converse::builders::ConverseFluentBuilder, converse_stream::builders::ConverseStreamFluentBuilder,
     },
     types::{
-        AnyToolChoice, AutoToolChoice, ContentBlock, ConversationRole, ImageBlock, ImageFormat, ImageSource,
-        InferenceConfiguration, Message as WireMessage, S3Location, SpecificToolChoice, SystemContentBlock,
-        Tool, ToolChoice as WireToolChoice, ToolConfiguration, ToolInputSchema, ToolResultBlock,
-        ToolResultContentBlock, ToolResultStatus, ToolSpecification, ToolUseBlock,
+        AnyToolChoice, AutoToolChoice, ContentBlock, ConversationRole, InferenceConfiguration,
+        JsonSchemaDefinition, Message as WireMessage, OutputConfig, OutputFormat, OutputFormatStructure,
+        OutputFormatType, PerformanceConfiguration, ServiceTier, ServiceTierType, SpecificToolChoice,
+        SystemContentBlock, Tool, ToolChoice as WireToolChoice, ToolConfiguration, ToolInputSchema,
+        ToolSpecification,
     },
 };
-use aws_smithy_types::Blob;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use aws_smithy_types::Document;
 use llms_core::{
-    ChatOptions, ChatRequest, Error, ErrorCode, Message, Result, ToolCall, ToolDefinition,
-    chat::{Content, ImageData, ToolChoice},
+    ChatOptions, ChatRequest, Error, ErrorCode, Message, Result, ToolDefinition,
+    chat::{CacheAt, CacheBreakpoint, CacheTtl, ResponseFormat, ToolChoice},
 };
+use serde_json::Value;
 
 use crate::{
+    content::{blocks, built, cache_point},
     document::document,
     extra::{Extra, Guardrail},
 };
+
+/// Fields of Converse that are filled from elsewhere, or not supported.
+const RESERVED: [&str; 7] = [
+    "messages",
+    "system",
+    "inferenceConfig",
+    "toolConfig",
+    "promptVariables",
+    "additionalModelRequestFields",
+    "additionalModelResponseFieldPaths",
+];
 
 /// Everything of a request but the model.
 #[derive(Clone, Debug)]
@@ -32,6 +45,8 @@ pub(crate) struct Parts {
     messages: Vec<WireMessage>,
     inference: Option<InferenceConfiguration>,
     tools: Option<ToolConfiguration>,
+    output: Option<OutputConfig>,
+    tier: Option<ServiceTier>,
     extra: Extra,
 }
 
@@ -59,13 +74,22 @@ impl Parts {
         if let Some((name, _)) = unsupported(&options).into_iter().find(|(_, set)| *set) {
             return Err(refused(format!("options.{name}: {UNSUPPORTED_HELP}")));
         }
-        let (system, messages) = conversation(&request.messages)?;
+        let mut extra = Extra::new(&options.extra, &RESERVED)?;
+        let effort = extra.effort()?;
+        let marks = Marks::new(request)?;
+        let (system, messages) = conversation(&request.messages, &marks)?;
+        let tools = tool_config(&request.tools, &request.tool_choice, &messages, &marks)?;
+        let tier = extra.service_tier.as_deref().map(|tier| {
+            ServiceTier::builder().r#type(ServiceTierType::from(tier)).build().map_err(|e| built(&e))
+        });
         Ok(Self {
-            tools: tool_config(&request.tools, &request.tool_choice, &messages)?,
+            tools,
             system,
             messages,
             inference: inference(&options)?,
-            extra: Extra::new(&options.extra)?,
+            output: output(request.format.as_ref(), effort)?,
+            tier: tier.transpose()?,
+            extra,
         })
     }
 
@@ -73,7 +97,7 @@ impl Parts {
     pub(crate) fn has_documents(&self) -> bool {
         let extra = &self.extra;
         self.tools.is_some()
-            || extra.fields.is_some()
+            || !extra.fields.is_empty()
             || extra.metadata.is_some()
             || uses_tools(&self.messages)
     }
@@ -88,11 +112,12 @@ impl Parts {
             .set_messages(Some(self.messages))
             .set_inference_config(self.inference)
             .set_tool_config(self.tools)
+            .set_output_config(self.output)
             .set_guardrail_config(extra.guardrail.as_ref().map(Guardrail::whole))
-            .set_performance_config(extra.performance)
-            .set_service_tier(extra.service_tier)
+            .set_performance_config(extra.performance.clone().map(performance))
+            .set_service_tier(self.tier)
+            .set_additional_model_request_fields(fields(&extra))
             .set_request_metadata(extra.metadata)
-            .set_additional_model_request_fields(extra.fields)
     }
 
     /// As a call of ConverseStream.
@@ -105,15 +130,24 @@ impl Parts {
             .set_messages(Some(self.messages))
             .set_inference_config(self.inference)
             .set_tool_config(self.tools)
+            .set_output_config(self.output)
             .set_guardrail_config(extra.guardrail.as_ref().map(Guardrail::stream))
-            .set_performance_config(extra.performance)
-            .set_service_tier(extra.service_tier)
+            .set_performance_config(extra.performance.clone().map(performance))
+            .set_service_tier(self.tier)
+            .set_additional_model_request_fields(fields(&extra))
             .set_request_metadata(extra.metadata)
-            .set_additional_model_request_fields(extra.fields)
     }
 }
 
-/// The error for what Converse cannot say.
+fn performance(latency: aws_sdk_bedrockruntime::types::PerformanceConfigLatency) -> PerformanceConfiguration {
+    PerformanceConfiguration::builder().latency(latency).build()
+}
+
+fn fields(extra: &Extra) -> Option<Document> {
+    (!extra.fields.is_empty()).then(|| document(&Value::Object(extra.fields.clone())))
+}
+
+/// The error for what Bedrock cannot say.
 pub(crate) fn refused(message: impl Into<String>) -> Error {
     Error::new("bedrock.request", ErrorCode::InvalidRequest, message)
 }
@@ -122,33 +156,68 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
+/// Where the prompt is to be cached, checked: each mark stands where something is.
+pub(crate) struct Marks<'a>(&'a [CacheBreakpoint]);
+
+impl<'a> Marks<'a> {
+    /// The marks of a request.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the mark that stands where nothing is.
+    pub(crate) fn new(request: &'a ChatRequest) -> Result<Self> {
+        let has_system = request.messages.iter().any(|m| matches!(m, Message::System { .. }));
+        let has_tools = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        for (k, mark) in request.cache.iter().enumerate() {
+            let (there, expected) = match mark.at {
+                CacheAt::Tools => (has_tools, "tools that are sent"),
+                CacheAt::System => (has_system, "a system message"),
+                CacheAt::Message(i) => (i < request.messages.len(), "the index of a message"),
+            };
+            if !there {
+                return Err(refused(format!("cache[{k}]: expected {expected}, found none there")));
+            }
+        }
+        Ok(Self(&request.cache))
+    }
+
+    /// The mark at this place.
+    pub(crate) fn at(&self, place: CacheAt) -> Option<CacheTtl> {
+        self.0.iter().find(|m| m.at == place).map(|m| m.ttl)
+    }
+}
+
+type Conversation = (Vec<SystemContentBlock>, Vec<WireMessage>);
+
 /// System texts apart, each as a block of its own; neighbours of one role joined into one message, because
 /// Converse wants the roles to alternate and all results of one turn together.
-fn conversation(messages: &[Message]) -> Result<(Vec<SystemContentBlock>, Vec<WireMessage>)> {
+fn conversation(messages: &[Message], marks: &Marks<'_>) -> Result<Conversation> {
     let (mut system, mut turns) = (Vec::new(), Vec::<(ConversationRole, Vec<ContentBlock>)>::new());
+    let mut names = Vec::new();
     for (i, message) in messages.iter().enumerate() {
-        let (role, blocks) = match message {
+        let mark = marks.at(CacheAt::Message(i)).map(cache_point).transpose()?;
+        let role = match message {
             Message::System { content } => {
                 system.push(SystemContentBlock::Text(content.clone()));
+                system.extend(mark.map(SystemContentBlock::CachePoint));
                 continue;
             }
-            Message::User { content } => (ConversationRole::User, user_blocks(i, content)?),
-            Message::Assistant { content, tool_calls, .. } => {
-                (ConversationRole::Assistant, assistant_blocks(i, content, tool_calls)?)
-            }
-            Message::Tool { call_id, content, is_error, .. } => {
-                (ConversationRole::User, vec![tool_result(i, call_id, content, *is_error)?])
-            }
+            Message::User { .. } | Message::Tool { .. } => ConversationRole::User,
+            Message::Assistant { .. } => ConversationRole::Assistant,
         };
+        let mut blocks = blocks(i, message, &mut names)?;
         if blocks.is_empty() {
             return Err(refused(format!(
-                "messages[{i}]: expected text, an image or a tool call; Converse refuses blank messages"
+                "messages[{i}]: expected text, an image, a document or a tool call; Converse refuses blank messages"
             )));
         }
+        blocks.extend(mark.map(ContentBlock::CachePoint));
         match turns.last_mut() {
             Some((last, joined)) if *last == role => joined.extend(blocks),
             _ => turns.push((role, blocks)),
         }
+    }
+    if let Some(ttl) = marks.at(CacheAt::System) {
+        system.push(SystemContentBlock::CachePoint(cache_point(ttl)?));
     }
     let messages = turns
         .into_iter()
@@ -157,91 +226,6 @@ fn conversation(messages: &[Message]) -> Result<(Vec<SystemContentBlock>, Vec<Wi
         })
         .collect::<Result<_>>()?;
     Ok((system, messages))
-}
-
-fn built(error: &dyn std::error::Error) -> Error {
-    refused(format!("expected a request that the SDK can build ({error})"))
-}
-
-fn user_blocks(i: usize, parts: &[Content]) -> Result<Vec<ContentBlock>> {
-    parts
-        .iter()
-        .filter(|p| !matches!(p, Content::Text { text } if text.is_empty()))
-        .map(|part| match part {
-            Content::Text { text } => Ok(ContentBlock::Text(text.clone())),
-            Content::Image { data } => image(i, data).map(ContentBlock::Image),
-            _ => Err(refused(format!("messages[{i}]: expected text or an image"))),
-        })
-        .collect()
-}
-
-fn image(i: usize, data: &ImageData) -> Result<ImageBlock> {
-    let (format, source) = match data {
-        ImageData::Inline { media_type, base64 } => {
-            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
-            let bytes = STANDARD
-                .decode(base64)
-                .map_err(|e| refused(format!("messages[{i}]: expected an image in base64 ({e})")))?;
-            (format.to_owned(), ImageSource::Bytes(Blob::new(bytes)))
-        }
-        ImageData::Url(url) if url.starts_with("s3://") => {
-            let location = S3Location::builder().uri(url).build().map_err(|e| built(&e))?;
-            (url.rsplit('.').next().unwrap_or_default().to_lowercase(), ImageSource::S3Location(location))
-        }
-        ImageData::Url(_) => {
-            return Err(refused(format!(
-                "messages[{i}]: Converse fetches no images from the web; give the bytes inline, or an s3:// address"
-            )));
-        }
-    };
-    let format = match format.as_str() {
-        "png" => ImageFormat::Png,
-        "jpeg" | "jpg" => ImageFormat::Jpeg,
-        "gif" => ImageFormat::Gif,
-        "webp" => ImageFormat::Webp,
-        other => {
-            return Err(refused(format!(
-                "messages[{i}]: expected an image of type png, jpeg, gif or webp, found `{other}`"
-            )));
-        }
-    };
-    ImageBlock::builder().format(format).source(source).build().map_err(|e| built(&e))
-}
-
-fn assistant_blocks(i: usize, text: &str, calls: &[ToolCall]) -> Result<Vec<ContentBlock>> {
-    let mut blocks = Vec::with_capacity(calls.len() + 1);
-    if !text.is_empty() {
-        blocks.push(ContentBlock::Text(text.to_owned()));
-    }
-    for (k, call) in calls.iter().enumerate() {
-        let arguments = call.parse_arguments().map_err(|e| {
-            refused(format!(
-                "messages[{i}].tool_calls[{k}].arguments: expected JSON, which Converse requires ({e})"
-            ))
-        })?;
-        let block = ToolUseBlock::builder()
-            .tool_use_id(&call.id)
-            .name(&call.name)
-            .input(document(&arguments))
-            .build()
-            .map_err(|e| built(&e))?;
-        blocks.push(ContentBlock::ToolUse(block));
-    }
-    Ok(blocks)
-}
-
-fn tool_result(i: usize, call_id: &str, content: &str, is_error: bool) -> Result<ContentBlock> {
-    if call_id.is_empty() {
-        return Err(refused(format!("messages[{i}].call_id: expected the id of the call that is answered")));
-    }
-    // Only some models take a status, so it is sent only when it says something.
-    let block = ToolResultBlock::builder()
-        .tool_use_id(call_id)
-        .content(ToolResultContentBlock::Text(content.to_owned()))
-        .set_status(is_error.then_some(ToolResultStatus::Error))
-        .build()
-        .map_err(|e| built(&e))?;
-    Ok(ContentBlock::ToolResult(block))
 }
 
 fn inference(options: &ChatOptions) -> Result<Option<InferenceConfiguration>> {
@@ -259,10 +243,38 @@ fn inference(options: &ChatOptions) -> Result<Option<InferenceConfiguration>> {
     Ok((inference != InferenceConfiguration::builder().build()).then_some(inference))
 }
 
+/// The form of the answer, and how hard the model is to try.
+fn output(format: Option<&ResponseFormat>, effort: Option<String>) -> Result<Option<OutputConfig>> {
+    let format = match format {
+        None => None,
+        Some(ResponseFormat::JsonSchema { name, schema, .. }) => {
+            let name = (!name.is_empty()).then(|| name.clone());
+            let schema = JsonSchemaDefinition::builder()
+                .schema(schema.to_string())
+                .set_name(name)
+                .build()
+                .map_err(|e| built(&e))?;
+            let format = OutputFormat::builder()
+                .r#type(OutputFormatType::JsonSchema)
+                .structure(OutputFormatStructure::JsonSchema(schema))
+                .build();
+            Some(format.map_err(|e| built(&e))?)
+        }
+        Some(_) => {
+            return Err(refused("format: expected a JSON schema; Converse knows no other form of an answer"));
+        }
+    };
+    if format.is_none() && effort.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(OutputConfig::builder().set_text_format(format).set_effort(effort).build()))
+}
+
 fn tool_config(
     tools: &[ToolDefinition],
     choice: &ToolChoice,
     messages: &[WireMessage],
+    marks: &Marks<'_>,
 ) -> Result<Option<ToolConfiguration>> {
     if tools.is_empty() {
         return Ok(None);
@@ -294,6 +306,9 @@ fn tool_config(
             .build()
             .map_err(|e| built(&e))?;
         config = config.tools(Tool::ToolSpec(spec));
+    }
+    if let Some(ttl) = marks.at(CacheAt::Tools) {
+        config = config.tools(Tool::CachePoint(cache_point(ttl)?));
     }
     Ok(Some(config.build().map_err(|e| built(&e))?))
 }

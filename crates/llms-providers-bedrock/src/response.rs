@@ -3,24 +3,40 @@
 use aws_sdk_bedrockruntime::{
     operation::converse::ConverseOutput,
     types::{
-        CitationGeneratedContent, ContentBlock, ConverseOutput as Output, ReasoningContentBlock, StopReason,
-        TokenUsage, ToolUseType,
+        CacheTtl, CitationGeneratedContent, ContentBlock, ConverseOutput as Output, ReasoningContentBlock,
+        StopReason, TokenUsage, ToolUseType,
     },
 };
-use llms_core::{ChatResponse, Error, ErrorCode, FinishReason, Result, ToolCall, Usage};
+use aws_smithy_types::Blob;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use llms_core::{
+    ChatResponse, Error, ErrorCode, FinishReason, Result, ToolCall, Usage, chat::ReasoningBlock,
+};
 
-use crate::{document::value, hooks::Facts};
+use crate::{
+    document::value,
+    guardrail::Guardrail,
+    hooks::{Counts, Facts},
+};
 
 /// A whole answer and what the service says beside it.
 ///
 /// # Errors
 /// `invalid_response` when there is no message in it.
 pub(crate) fn response(output: ConverseOutput) -> Result<(ChatResponse, Facts)> {
-    let facts = Facts {
-        latency_ms: output.metrics.map(|m| m.latency_ms),
-        service_tier: output.service_tier,
-        performance: output.performance_config,
+    let trace = output.trace.as_ref();
+    let intervened = output.stop_reason == StopReason::GuardrailIntervened;
+    let mut facts = Facts {
+        latency_ms: output.metrics.and_then(|m| latency(m.latency_ms)),
+        service_tier: output.service_tier.map(|t| t.r#type().as_str().to_owned()),
+        performance: output.performance_config.map(|p| p.latency().as_str().to_owned()),
+        invoked_model: trace.and_then(|t| t.prompt_router.as_ref()).and_then(|r| r.invoked_model_id.clone()),
+        guardrail: Guardrail::of_converse(intervened, trace.and_then(|t| t.guardrail.as_ref())),
+        ..Facts::default()
     };
+    if let Some(usage) = &output.usage {
+        cached(usage, &mut facts);
+    }
     let Some(Output::Message(message)) = output.output else {
         return Err(Error::new(
             "bedrock.answer",
@@ -31,6 +47,7 @@ pub(crate) fn response(output: ConverseOutput) -> Result<(ChatResponse, Facts)> 
     let mut response = ChatResponse {
         finish_reason: Some(finish_reason(&output.stop_reason)),
         usage: output.usage.as_ref().and_then(usage),
+        model: facts.invoked_model.clone(),
         ..ChatResponse::default()
     };
     for block in message.content {
@@ -46,6 +63,20 @@ pub(crate) fn response(output: ConverseOutput) -> Result<(ChatResponse, Facts)> 
             }
             ContentBlock::ReasoningContent(ReasoningContentBlock::ReasoningText(reasoning)) => {
                 response.reasoning.get_or_insert_default().push_str(&reasoning.text);
+                // Models that do not sign their reasoning do not want it back.
+                if let Some(signature) = reasoning.signature {
+                    response.reasoning_blocks.push(ReasoningBlock {
+                        text: reasoning.text,
+                        signature: Some(signature),
+                        ..ReasoningBlock::default()
+                    });
+                }
+            }
+            ContentBlock::ReasoningContent(ReasoningContentBlock::RedactedContent(content)) => {
+                response.reasoning_blocks.push(ReasoningBlock {
+                    encrypted: Some(encrypted(&content)),
+                    ..ReasoningBlock::default()
+                });
             }
             ContentBlock::ToolUse(call) if is_ours(call.r#type.as_ref()) => {
                 response.tool_calls.push(ToolCall {
@@ -54,11 +85,38 @@ pub(crate) fn response(output: ConverseOutput) -> Result<(ChatResponse, Facts)> 
                     arguments: value(&call.input).to_string(),
                 });
             }
-            // Calls of tools that Bedrock runs itself, their results, redacted reasoning, what is new.
+            // Calls of tools that Bedrock runs itself, their results, what is new.
             _ => {}
         }
     }
     Ok((response, facts))
+}
+
+/// The service's own duration, ms. The SDK writes 0 where it is missing.
+pub(crate) fn latency(ms: i64) -> Option<f64> {
+    (ms > 0).then_some(ms as f64)
+}
+
+/// Redacted reasoning as our vocabulary keeps it.
+pub(crate) fn encrypted(content: &Blob) -> String {
+    STANDARD.encode(content.as_ref())
+}
+
+/// Tokens from and to the cache as facts, where the model caches at all.
+pub(crate) fn cached(usage: &TokenUsage, facts: &mut Facts) {
+    let count = |n: i32| u64::try_from(n).ok();
+    facts.counts = Counts {
+        cache_read: usage.cache_read_input_tokens.and_then(count),
+        cache_write: usage.cache_write_input_tokens.and_then(count),
+        ..Counts::default()
+    };
+    for detail in usage.cache_details() {
+        match detail.ttl() {
+            CacheTtl::FiveMinutes => facts.cache_write_5m = count(detail.input_tokens()),
+            CacheTtl::OneHour => facts.cache_write_1h = count(detail.input_tokens()),
+            _ => {}
+        }
+    }
 }
 
 /// Whether the caller is to run the tool; Bedrock runs `server_tool_use` itself.

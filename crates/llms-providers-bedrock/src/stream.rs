@@ -7,13 +7,19 @@ use std::borrow::Cow;
 
 use aws_sdk_bedrockruntime::types::{
     ContentBlockDelta, ContentBlockStart, ConverseStreamMetadataEvent, ConverseStreamOutput,
-    ReasoningContentBlockDelta,
+    ReasoningContentBlockDelta, StopReason,
 };
-use llms_core::{EventSink, FinishReason, Outcome, Stamp, StreamEvent, Usage, event::ToolCallDelta};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use llms_core::{
+    EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent, Usage,
+    event::{ReasoningSeal, ToolCallDelta},
+};
 
 use crate::{
+    guardrail::Guardrail,
     hooks::Facts,
-    response::{finish_reason, is_ours, usage},
+    reading::Decode,
+    response::{cached, finish_reason, is_ours, latency, usage},
 };
 
 /// Reads the events of one stream.
@@ -23,15 +29,24 @@ pub(crate) struct Decoder {
     /// Bedrock runs itself).
     blocks: Vec<(i32, Option<u32>)>,
     calls: u32,
+    /// What the reasoning block under way wants back with it.
+    seal: Seal,
+    intervened: bool,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
     facts: Facts,
     has_metadata: bool,
 }
 
+/// Signature and encrypted content of a block of reasoning; both may come in pieces.
+#[derive(Debug, Default)]
+struct Seal {
+    signature: String,
+    encrypted: Vec<u8>,
+}
+
 impl Decoder {
-    /// Pushes what one event means, with the stamp of the read that completed its frame.
-    pub(crate) fn event(&mut self, event: ConverseStreamOutput, stamp: Stamp, sink: &mut dyn EventSink) {
+    fn event(&mut self, event: ConverseStreamOutput, stamp: Stamp, sink: &mut dyn EventSink) {
         match event {
             ConverseStreamOutput::ContentBlockDelta(e) => {
                 if let Some(delta) = e.delta {
@@ -57,12 +72,16 @@ impl Decoder {
                 }
             }
             ConverseStreamOutput::MessageStop(e) => {
+                self.seal(stamp, sink);
+                self.intervened = e.stop_reason == StopReason::GuardrailIntervened;
+                self.facts.guardrail = Guardrail::of_converse(self.intervened, None);
                 let reason = finish_reason(&e.stop_reason);
                 self.finish = Some(reason.clone());
                 sink.event(StreamEvent::Finish(reason), stamp);
             }
             ConverseStreamOutput::Metadata(e) => self.metadata(e, stamp, sink),
-            // Ends of blocks, and events that this version does not know.
+            ConverseStreamOutput::ContentBlockStop(_) => self.seal(stamp, sink),
+            // Events that this version does not know.
             _ => {}
         }
     }
@@ -77,6 +96,12 @@ impl Decoder {
             {
                 sink.event(StreamEvent::Reasoning(Cow::Borrowed(text)), stamp);
             }
+            ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::Signature(text)) => {
+                self.seal.signature.push_str(text);
+            }
+            ContentBlockDelta::ReasoningContent(ReasoningContentBlockDelta::RedactedContent(content)) => {
+                self.seal.encrypted.extend_from_slice(content.as_ref());
+            }
             ContentBlockDelta::ToolUse(call) if !call.input.is_empty() => {
                 let known = self.blocks.iter().find(|(wire, _)| *wire == block).map(|(_, index)| *index);
                 let index = known.unwrap_or_else(|| {
@@ -90,9 +115,24 @@ impl Decoder {
                     sink.event(StreamEvent::ToolCall(delta), stamp);
                 }
             }
-            // Signatures, redacted reasoning, citations, results of Bedrock's own tools, what is new.
+            // Citations, results of Bedrock's own tools, what is new.
             _ => {}
         }
+    }
+
+    /// The block is over. Models that do not sign their reasoning do not want it back.
+    fn seal(&mut self, stamp: Stamp, sink: &mut dyn EventSink) {
+        let Seal { signature, encrypted } = &self.seal;
+        if signature.is_empty() && encrypted.is_empty() {
+            return;
+        }
+        let seal = ReasoningSeal {
+            id: None,
+            signature: (!signature.is_empty()).then_some(Cow::Borrowed(signature)),
+            encrypted: (!encrypted.is_empty()).then(|| STANDARD.encode(encrypted).into()),
+        };
+        sink.event(StreamEvent::ReasoningSeal(seal), stamp);
+        self.seal = Seal::default();
     }
 
     fn next_call(&mut self) -> u32 {
@@ -103,35 +143,53 @@ impl Decoder {
 
     fn metadata(&mut self, event: ConverseStreamMetadataEvent, stamp: Stamp, sink: &mut dyn EventSink) {
         self.has_metadata = true;
+        let trace = event.trace.as_ref();
+        let invoked = trace.and_then(|t| t.prompt_router.as_ref()).and_then(|r| r.invoked_model_id.clone());
         self.facts = Facts {
-            latency_ms: event.metrics.map(|m| m.latency_ms),
-            service_tier: event.service_tier,
-            performance: event.performance_config,
+            latency_ms: event.metrics.and_then(|m| latency(m.latency_ms)),
+            service_tier: event.service_tier.map(|t| t.r#type().as_str().to_owned()),
+            performance: event.performance_config.map(|p| p.latency().as_str().to_owned()),
+            invoked_model: invoked,
+            guardrail: Guardrail::of_converse(self.intervened, trace.and_then(|t| t.guardrail.as_ref())),
+            ..Facts::default()
         };
+        if let Some(usage) = &event.usage {
+            cached(usage, &mut self.facts);
+        }
         self.usage = event.usage.as_ref().and_then(usage);
         if let Some(usage) = self.usage {
             sink.event(StreamEvent::Usage(usage), stamp);
         }
     }
+}
 
-    /// Whether `messageStop` has come: the answer is complete.
-    pub(crate) fn is_stopped(&self) -> bool {
+impl Decode for Decoder {
+    type Item = ConverseStreamOutput;
+
+    fn terminal(&self) -> &'static str {
+        "messageStop"
+    }
+
+    fn item(&mut self, item: ConverseStreamOutput, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
+        self.event(item, stamp, sink);
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// Whether nothing is to come any more.
-    pub(crate) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.is_stopped() && self.has_metadata
     }
 
-    /// How the stream ended; `None` without `messageStop`.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
+    fn outcome(&self) -> Option<Outcome> {
         let finish_reason = Some(self.finish.clone()?);
-        Some(Outcome { finish_reason, usage: self.usage, model: None, id: None })
+        let model = self.facts.invoked_model.clone();
+        Some(Outcome { finish_reason, usage: self.usage, model, ..Outcome::default() })
     }
 
-    /// What the service says beside the answer.
-    pub(crate) fn facts(&self) -> &Facts {
+    fn facts(&self) -> &Facts {
         &self.facts
     }
 }

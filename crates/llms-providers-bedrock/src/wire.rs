@@ -118,6 +118,9 @@ impl Wire {
                 }
             }
         }
+        if let Some(parent) = ctx.trace_parent.as_ref().and_then(|p| HeaderValue::from_str(p).ok()) {
+            prepared.headers.insert(HeaderName::from_static("traceparent"), parent);
+        }
         let sent = ctx.now();
         let signing = sent.saturating_since(call.began()).as_secs_f64() * 1e3;
         ctx.emit(|| CallEvent::Reported { key: hooks::SIGN_MS, value: HookValue::Number(signing) });

@@ -61,15 +61,15 @@ fn the_observer_hears_the_same_as_from_every_provider() {
     let bytes = short_stream().concat();
     let answer = Answer::stream(bytes.clone()).header("x-amzn-requestid", "id").split(&[100]);
     let end = format!("End {} in {}", bytes.len(), answer.reads.len());
-    assert_eq!(observed(answer, true), [&head[..], &[&end, "bedrock.latency_ms"]].concat());
+    assert_eq!(observed(answer, true), [&head[..], &["FirstToken", &end, "bedrock.latency_ms"]].concat());
     let body = r#"{"output":{"message":{"role":"assistant","content":[]}},"stopReason":"end_turn","metrics":{"latencyMs":1},"serviceTier":{"type":"flex"},"performanceConfig":{"latency":"optimized"}}"#;
     let answer = Answer::new(200, body).header("x-amzn-requestid", "id");
     let end = format!("End {} in 1", body.len());
-    let tail = [&end, "bedrock.latency_ms", "bedrock.service_tier", "bedrock.performance_latency"];
+    let tail = [&end, "bedrock.service_tier", "bedrock.performance_latency", "bedrock.latency_ms"];
     assert_eq!(observed(answer, false), [&head[..], &tail].concat());
     let refusal = Answer::new(429, "{}").header("x-amzn-requestid", "id");
     for stream in [true, false] {
-        assert_eq!(observed(refusal.clone(), stream), [&head[..], &["End 2 in 1"]].concat());
+        assert_eq!(observed(refusal.clone(), stream), [&head[..], &["End 2 in 1", "Failed"]].concat());
     }
 }
 
@@ -293,7 +293,7 @@ fn every_wait_has_an_end() {
     let begun = Answer::stream(short_stream()[..2].concat()).ending(End::Hangs);
     let (outcome, seconds, seen) = timed(vec![begun.clone()], None, 7.0);
     assert_eq!((outcome.unwrap_err().code(), seconds), (ErrorCode::DeadlineExceeded, 7.0));
-    assert!(seen.last().unwrap().starts_with("End "), "{seen:?}");
+    assert!(seen[seen.len() - 2].starts_with("End ") && seen.last().unwrap() == "Failed", "{seen:?}");
     let (outcome, seconds, _) = timed(vec![begun], Some(9.0), 7.0);
     assert_eq!((outcome.unwrap_err().code(), seconds), (ErrorCode::DeadlineExceeded, 9.0));
     // The text of a refusal has five seconds.

@@ -17,6 +17,8 @@ use support::{Answer, Scripted};
 
 /// Tells the child which profile to name in the configuration.
 const PROFILE: &str = "TEST_PROFILE";
+/// Tells the child which model to name.
+const MODEL: &str = "TEST_MODEL";
 
 #[test]
 #[ignore = "the child process of the tests below"]
@@ -24,7 +26,8 @@ fn child() {
     let transport = Scripted::new([Answer::new(404, "")]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let mut config = ModelConfig::new("bedrock", "m");
+        let id = process_env(MODEL).unwrap_or_else(|| "m".to_owned());
+        let mut config = ModelConfig::new("bedrock", id);
         if let Some(profile) = process_env(PROFILE) {
             config = config.with_specific("profile", profile);
         }
@@ -100,4 +103,48 @@ fn missing_credentials_say_what_to_set() {
     check(&[], &help);
     check(&[(PROFILE, "nowhere")], &[&help[..], &["profile `nowhere` was not defined"]].concat());
     check(&[("AWS_PROFILE", "sso")], &[&help[..], &["sso"]].concat());
+}
+
+/// aws-config is built without these; what the user sees names the missing part and the way round it.
+#[test]
+fn profiles_that_need_a_part_left_out_say_so() {
+    for (profile, part) in
+        [("sso", "sso"), ("process", "credentials-process"), ("login", "credentials-login")]
+    {
+        for name in ["AWS_PROFILE", PROFILE] {
+            check(
+                &[(name, profile)],
+                &["authentication_error", part, "eval \"$(aws configure export-credentials --format env)\""],
+            );
+        }
+    }
+}
+
+#[test]
+fn the_region_order_ends_with_the_arn_and_the_default() {
+    let (arn, token) =
+        ("arn:aws:bedrock:us-west-2:123456789012:inference-profile/x", ("AWS_BEARER_TOKEN_BEDROCK", "t"));
+    let nowhere = ("AWS_CONFIG_FILE", "/nonexistent");
+    check(
+        &[token, (MODEL, arn), ("AWS_REGION", "eu-north-1"), ("AWS_DEFAULT_REGION", "sa-east-1")],
+        &["eu-north-1 "],
+    );
+    check(&[token, (MODEL, arn), ("AWS_DEFAULT_REGION", "sa-east-1")], &["sa-east-1 "]);
+    check(&[token, (MODEL, arn)], &["eu-west-1 "]);
+    check(&[token, (MODEL, arn), ("AWS_PROFILE", "keys")], &["ap-south-1 "]);
+    check(&[token, (MODEL, arn), nowhere], &["us-west-2 bedrock-runtime.us-west-2.amazonaws.com"]);
+    check(&[token, nowhere], &["us-east-1 bedrock-runtime.us-east-1.amazonaws.com"]);
+}
+
+#[test]
+fn an_endpoint_of_the_environment_is_used() {
+    let token = ("AWS_BEARER_TOKEN_BEDROCK", "t");
+    let general = said(&[token, ("AWS_ENDPOINT_URL", "https://gateway.example/aws")]);
+    assert!(general.contains("eu-west-1 gateway.example "), "{general}");
+    let specific = said(&[
+        token,
+        ("AWS_ENDPOINT_URL", "https://gateway.example"),
+        ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "https://nearer.example"),
+    ]);
+    assert!(specific.contains("eu-west-1 nearer.example "), "{specific}");
 }

@@ -9,7 +9,7 @@ use llms_core::{
     config::ModelConfig,
     registry::{BuildContext, Registry},
 };
-use llms_providers_bedrock::{Config, config::SPECIFIC_KEYS, model, register};
+use llms_providers_bedrock::{Api, Config, Family, config::SPECIFIC_KEYS, model, register};
 use support::{Scripted, block_on};
 
 type Env<'a> = &'a [(&'a str, &'a str)];
@@ -51,7 +51,79 @@ fn every_wrong_field_is_named_at_once() {
     ] {
         assert!(wrong.message().contains(&format!("{field}: ")), "{field} in {wrong}");
     }
-    assert_eq!(SPECIFIC_KEYS, ["profile", "region"]);
+    assert_eq!(SPECIFIC_KEYS, ["api", "body", "profile", "region"]);
+}
+
+#[test]
+fn the_api_and_its_body_are_chosen() {
+    let with = |id: &str, pairs: &[(&str, &str)]| {
+        config(
+            |mut c| {
+                c.model = id.to_owned();
+                pairs.iter().fold(c, |c, (k, v)| c.with_specific(*k, *v))
+            },
+            &[TOKEN],
+        )
+    };
+    let api = |id: &str, pairs: &[(&str, &str)]| with(id, pairs).unwrap().api();
+    let (invoke, titan) = (("api", "invoke"), ("body", "titan"));
+    assert_eq!(api("amazon.titan-text-lite-v1", &[]), Api::Converse);
+    assert_eq!(api("amazon.titan-text-lite-v1", &[("api", "converse")]), Api::Converse);
+    assert_eq!(api("amazon.titan-text-lite-v1", &[invoke]), Api::Invoke(Family::Titan));
+    assert_eq!(api("eu.anthropic.claude-v1:0", &[invoke]), Api::Invoke(Family::Anthropic));
+    assert_eq!(api("eu.anthropic.claude-v1:0", &[invoke, titan]), Api::Invoke(Family::Titan));
+    let opaque = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3";
+    assert_eq!(api(opaque, &[invoke, titan]), Api::Invoke(Family::Titan));
+    for (id, pairs, field) in [
+        (opaque, &[invoke][..], "provider_specific.body: "),
+        ("m", &[("api", "chat")], "provider_specific.api: "),
+        ("m", &[invoke, ("body", "gpt")], "provider_specific.body: "),
+        ("m", &[titan], "provider_specific.body: "),
+    ] {
+        let error = with(id, pairs).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidConfig);
+        assert!(error.message().contains(field), "{error}");
+        assert_eq!(error.message().matches("provider_specific").count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn defaults_that_the_body_cannot_say_are_named() {
+    let seeded = |api: &str, id: &str| {
+        config(
+            |mut c| {
+                c.model = id.to_owned();
+                c.options.seed = Some(1);
+                c.options.top_k = Some(5);
+                c.with_specific("api", api)
+            },
+            &[TOKEN],
+        )
+    };
+    assert!(seeded("invoke", "cohere.command-r-v1:0").is_ok());
+    let error = seeded("invoke", "anthropic.claude-v2").unwrap_err();
+    assert!(error.message().contains("options.seed: ") && !error.message().contains("top_k"), "{error}");
+    let error = seeded("converse", "anthropic.claude-v2").unwrap_err();
+    assert!(error.message().contains("options.seed: ") && error.message().contains("options.top_k: "));
+}
+
+#[test]
+fn headers_of_the_signature_cannot_be_given() {
+    for name in ["Authorization", "x-amz-date", "X-Amz-Security-Token", "x-amz-content-sha256"] {
+        let error = config(
+            |mut c| {
+                c.headers.insert(name.to_owned(), "x".to_owned());
+                c
+            },
+            &[TOKEN],
+        )
+        .unwrap_err();
+        assert!(
+            error.message().contains(&format!("headers.{}", name.to_lowercase()))
+                || error.message().contains(&format!("headers.{name}")),
+            "{error}"
+        );
+    }
 }
 
 #[test]

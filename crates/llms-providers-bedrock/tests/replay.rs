@@ -47,6 +47,8 @@ fn in_words(response: &ChatResponse) -> Value {
         "usage": response.usage.map(usage_words),
         "model": response.model,
         "id": response.id,
+        "reasoning_signature": response.reasoning_blocks.iter().find_map(|b| b.signature.clone()),
+        "redacted": response.reasoning_blocks.iter().filter(|b| b.encrypted.is_some()).count(),
     })
 }
 
@@ -73,6 +75,8 @@ fn expected_words(expected: &Value) -> Value {
     for key in ["text", "reasoning", "tool_calls", "usage", "model", "id"] {
         words[key] = expected[key].clone();
     }
+    words["reasoning_signature"] = expected["reasoning_signature"].clone();
+    words["redacted"] = json!(expected["redacted"].as_u64().unwrap_or(0));
     words["finish"] = json!(match expected["finish"].as_str().unwrap() {
         "end_turn" | "stop_sequence" => "stop",
         "max_tokens" => "length",
@@ -85,7 +89,7 @@ fn expected_words(expected: &Value) -> Value {
 
 #[test]
 fn every_recording_gives_what_boto3_makes_of_it() {
-    let (mut streams, mut whole, mut refusals) = (0, 0, 0);
+    let (mut streams, mut whole, mut refusals, mut seals) = (0, 0, 0, 0);
     for recording in recordings() {
         for sizes in [&[usize::MAX][..], &[1], &[97], &[1, 300, 7]] {
             let answer = recording.answer.clone().split(sizes);
@@ -100,6 +104,16 @@ fn every_recording_gives_what_boto3_makes_of_it() {
                 continue;
             }
             let response = response.unwrap_or_else(|e| panic!("{}: {e}", recording.id));
+            let signed: String = response
+                .reasoning_blocks
+                .iter()
+                .filter(|b| b.signature.is_some())
+                .map(|b| b.text.as_str())
+                .collect();
+            if !signed.is_empty() {
+                assert_eq!(Some(signed), response.reasoning, "{}: the seal covers the text", recording.id);
+                seals += 1;
+            }
             assert_eq!(
                 in_words(&response),
                 expected_words(expected),
@@ -115,6 +129,7 @@ fn every_recording_gives_what_boto3_makes_of_it() {
         }
     }
     assert_eq!((streams, whole, refusals), (4 * 22, 4 * 22, 4));
+    assert!(seals >= 4, "{seals}");
 }
 
 /// Drives one stream and returns its events and how it ended.

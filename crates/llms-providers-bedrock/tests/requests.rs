@@ -7,7 +7,7 @@ mod support;
 use bytes::Bytes;
 use llms_core::{
     ChatModel, ChatOptions, ChatRequest, ErrorCode, Message, ToolCall, ToolDefinition,
-    chat::{Content, ImageData, ToolChoice},
+    chat::{CacheAt, CacheTtl, Content, DocumentData, ImageData, ReasoningBlock, ResponseFormat, ToolChoice},
 };
 use serde_json::{Value, json};
 use support::{Answer, Scripted, block_on, connect, connect_with, context};
@@ -185,6 +185,128 @@ fn images_travel_inline_or_from_s3() {
     refuses(image(ImageData::Url("https://example.com/cat.png".to_owned())), "messages[0]");
     refuses(inline("image/tiff", "AAEC"), "messages[0]");
     refuses(inline("image/png", "not base64!"), "messages[0]");
+}
+
+#[test]
+fn documents_travel_inline_as_text_or_from_s3() {
+    let read = |parts: Vec<Content>| ChatRequest::new([Message::User { content: parts }]);
+    let parts = |request: &ChatRequest| body(request)["messages"][0]["content"].clone();
+    let at = |url: &str| Content::Document { name: None, data: DocumentData::Url(url.to_owned()) };
+    let note = |name: Option<&str>| Content::Document {
+        name: name.map(str::to_owned),
+        data: DocumentData::Text("note".to_owned()),
+    };
+    assert_eq!(
+        parts(&read(vec![
+            Content::text("Read"),
+            Content::document("Report (2025) [v-1]", "application/pdf", "AAEC"),
+            at("s3://bucket/table.CSV"),
+            note(None),
+        ])),
+        json!([
+            {"text": "Read"},
+            {"document": {"format": "pdf", "name": "Report (2025) [v-1]", "source": {"bytes": "AAEC"}}},
+            {"document": {"format": "csv", "name": "document 2", "source": {"s3Location": {"uri": "s3://bucket/table.CSV"}}}},
+            {"document": {"format": "txt", "name": "document 3", "source": {"text": "note"}}},
+        ])
+    );
+    let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    for (media, format) in [
+        (docx, "docx"),
+        ("text/markdown", "md"),
+        ("text/plain; charset=utf-8", "txt"),
+        ("application/msword", "doc"),
+    ] {
+        let request = read(vec![Content::document("d", media, "AAEC")]);
+        assert_eq!(parts(&request)[0]["document"]["format"], format);
+    }
+    refuses(read(vec![at("https://example.com/a.pdf")]), "messages[0]");
+    refuses(read(vec![Content::document("a", "application/zip", "AAEC")]), "messages[0]");
+    refuses(read(vec![Content::document("a.pdf", "application/pdf", "AAEC")]), "messages[0]");
+    refuses(read(vec![Content::document("a", "application/pdf", "no base64!")]), "messages[0]");
+    refuses(read(vec![note(Some("a")), note(Some("a"))]), "messages[0]");
+}
+
+#[test]
+fn reasoning_is_sent_back_as_it_came() {
+    let signed = ReasoningBlock {
+        text: "Hm.".to_owned(),
+        signature: Some("sig".to_owned()),
+        ..ReasoningBlock::default()
+    };
+    let redacted = ReasoningBlock { encrypted: Some("AAEC".to_owned()), ..ReasoningBlock::default() };
+    let said = |reasoning| {
+        ChatRequest::new([
+            Message::user("A"),
+            Message::Assistant { content: "B".to_owned(), tool_calls: vec![], reasoning },
+            Message::user("C"),
+        ])
+    };
+    assert_eq!(
+        body(&said(vec![signed.clone(), redacted]))["messages"][1]["content"],
+        json!([
+            {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "sig"}}},
+            {"reasoningContent": {"redactedContent": "AAEC"}},
+            {"text": "B"},
+        ])
+    );
+    let foreign = ReasoningBlock { id: Some("rs_1".to_owned()), ..signed.clone() };
+    refuses(said(vec![signed, foreign]), "messages[1].reasoning[1].id");
+    let garbled = ReasoningBlock { encrypted: Some("!".to_owned()), ..ReasoningBlock::default() };
+    refuses(said(vec![garbled]), "messages[1].reasoning[0].encrypted");
+}
+
+#[test]
+fn cache_points_stand_where_they_were_asked_for() {
+    let mut request = ChatRequest::new([
+        Message::system("Be brief."),
+        Message::user("A"),
+        Message::user("B"),
+        Message::system("And kind."),
+    ])
+    .with_tools([weather()])
+    .with_cache(CacheAt::Tools)
+    .with_cache(CacheAt::System)
+    .with_cache(CacheAt::Message(0))
+    .with_cache(CacheAt::Message(1));
+    request.cache[1].ttl = CacheTtl::Long;
+    let point = json!({"cachePoint": {"type": "default"}});
+    let sent = body(&request);
+    assert_eq!(sent["toolConfig"]["tools"][1], point);
+    assert_eq!(
+        sent["system"],
+        json!([
+            {"text": "Be brief."}, point, {"text": "And kind."}, {"cachePoint": {"type": "default", "ttl": "1h"}},
+        ])
+    );
+    assert_eq!(sent["messages"][0]["content"], json!([{"text": "A"}, point, {"text": "B"}]));
+    refuses(ChatRequest::text("A").with_cache(CacheAt::Tools), "cache[0]");
+    refuses(ChatRequest::text("A").with_cache(CacheAt::System), "cache[0]");
+    refuses(
+        ChatRequest::text("A").with_cache(CacheAt::Message(0)).with_cache(CacheAt::Message(1)),
+        "cache[1]",
+    );
+}
+
+#[test]
+fn an_answer_can_be_held_to_a_schema_and_no_other_form() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let format =
+        ResponseFormat::JsonSchema { name: "answer".to_owned(), schema: schema.clone(), strict: true };
+    let mut request = ChatRequest::text("?").with_format(format);
+    request.options.extra.insert("outputConfig".to_owned(), json!({"effort": "low"}));
+    let sent = body(&request)["outputConfig"].clone();
+    assert_eq!(sent["effort"], "low");
+    let format = &sent["textFormat"];
+    assert_eq!(
+        (&format["type"], &format["structure"]["jsonSchema"]["name"]),
+        (&json!("json_schema"), &json!("answer"))
+    );
+    let text = format["structure"]["jsonSchema"]["schema"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), schema);
+    refuses(ChatRequest::text("?").with_format(ResponseFormat::Json), "format");
+    request.options.extra.insert("outputConfig".to_owned(), json!({"textFormat": {}}));
+    refuses(request, "options.extra.outputConfig");
 }
 
 #[test]

@@ -312,19 +312,42 @@ pub fn event_type(frame: &[u8]) -> String {
     header.value().as_string().unwrap().as_str().to_owned()
 }
 
+/// The chunk of an InvokeModel stream that carries this JSON.
+pub fn chunk(json: &str) -> Vec<u8> {
+    event("chunk", &format!(r#"{{"bytes":"{}","p":"abcd"}}"#, STANDARD.encode(json)))
+}
+
 /// One recorded exchange.
 pub struct Recording {
     pub id: String,
     pub stream: bool,
+    pub model: String,
     pub answer: Answer,
     /// What boto3 makes of it.
     pub expected: Value,
 }
 
-/// All recorded exchanges.
+/// The recorded exchanges of Converse and ConverseStream.
 pub fn recordings() -> Vec<Recording> {
-    let expected: Value = serde_json::from_str(include_str!("../recordings/expected.json")).unwrap();
-    include_str!("../recordings/bedrock.jsonl")
+    read(include_str!("../recordings/bedrock.jsonl"), include_str!("../recordings/expected.json"))
+}
+
+/// Those of InvokeModel and its stream.
+pub fn invoke_recordings() -> Vec<Recording> {
+    read(include_str!("../recordings/invoke.jsonl"), include_str!("../recordings/invoke.expected.json"))
+}
+
+/// Those of CountTokens.
+pub fn count_recordings() -> Vec<Recording> {
+    read(
+        include_str!("../recordings/count-tokens.jsonl"),
+        include_str!("../recordings/count-tokens.expected.json"),
+    )
+}
+
+fn read(lines: &str, expected: &str) -> Vec<Recording> {
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    lines
         .lines()
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -342,12 +365,29 @@ pub fn recordings() -> Vec<Recording> {
                     answer.headers.insert(name, value.as_str().unwrap().parse().unwrap());
                 }
             }
+            let path = line["request"]["path"].as_str().unwrap();
             Recording {
                 stream: line["stream"].as_bool().unwrap(),
+                model: path.split('/').nth(2).unwrap().replace("%3A", ":"),
                 answer,
                 expected: expected["recordings"][&id].clone(),
                 id,
             }
         })
         .collect()
+}
+
+/// An observer that prints every event.
+#[derive(Default)]
+pub struct Printed(pub Mutex<String>);
+
+impl llms_core::observe::CallObserver for Printed {
+    fn observe(&self, event: &CallEvent<'_>) {
+        use std::fmt::Write;
+        writeln!(self.0.lock().unwrap(), "{event:?}").unwrap();
+    }
+
+    fn wants_chunks(&self) -> bool {
+        true
+    }
 }
