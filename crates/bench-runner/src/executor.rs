@@ -164,6 +164,7 @@ impl Executor {
             cancel: abort.clone(),
             deadline: Some(called + self.scenario.timeout),
             request_id: Some(id.clone()),
+            trace_parent: None,
             observer: Some(self.observer_of(&timeline)),
         };
         let mut answer = None;

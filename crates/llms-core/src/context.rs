@@ -29,6 +29,9 @@ pub struct CallContext {
     pub deadline: Option<Timestamp>,
     /// Sent as `x-request-id`, so that both sides' logs can be joined.
     pub request_id: Option<Arc<str>>,
+    /// Sent as `traceparent` (W3C Trace Context), so that the server's spans join the caller's. Not sent when it is no
+    /// header value.
+    pub trace_parent: Option<Arc<str>>,
     /// Told what happens when.
     pub observer: Option<Arc<dyn CallObserver>>,
 }
@@ -41,7 +44,14 @@ impl CallContext {
 
     /// On this clock, no deadline, no observer.
     pub fn with_clock(clock: SharedClock) -> Self {
-        Self { clock, cancel: CancellationToken::new(), deadline: None, request_id: None, observer: None }
+        Self {
+            clock,
+            cancel: CancellationToken::new(),
+            deadline: None,
+            request_id: None,
+            trace_parent: None,
+            observer: None,
+        }
     }
 
     /// Ends the call `timeout` from now at the latest.
@@ -71,6 +81,12 @@ impl CallContext {
     /// Sends `id` along.
     pub fn with_request_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.request_id = Some(id.into());
+        self
+    }
+
+    /// Sends `parent` along as `traceparent`.
+    pub fn with_trace_parent(mut self, parent: impl Into<Arc<str>>) -> Self {
+        self.trace_parent = Some(parent.into());
         self
     }
 
@@ -120,10 +136,13 @@ impl CallContext {
             if let Poll::Ready(out) = future.as_mut().poll(cx) {
                 return Poll::Ready(out);
             }
-            match deadline.as_mut().map(|d| d.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => Poll::Ready(Err(Error::deadline(op.clone()))),
-                _ => Poll::Pending,
+            // The timer alone will not do: a runtime tells a task that has used up its turn to wait without a look at the
+            // clock, and a future that always finds something to read uses up every turn.
+            let timer = deadline.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready());
+            if timer || self.deadline.is_some_and(|d| d <= self.clock.now()) {
+                return Poll::Ready(Err(Error::deadline(op.clone())));
             }
+            Poll::Pending
         })
         .await
     }

@@ -67,7 +67,11 @@ impl<'a> Call<'a> {
             .start(&live.tracer);
         let timeline = Timeline::new();
         let watch = Watch { timeline: timeline.clone(), theirs: ctx.observer.clone() };
-        let inner = CallContext { observer: Some(Arc::new(watch)), ..ctx.clone() };
+        let inner = CallContext {
+            observer: Some(Arc::new(watch)),
+            trace_parent: span::trace_parent(&span).or_else(|| ctx.trace_parent.clone()),
+            ..ctx.clone()
+        };
         let call = Self {
             live,
             labels,

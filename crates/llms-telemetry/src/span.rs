@@ -97,6 +97,13 @@ pub(crate) fn answer(span: &mut BoxedSpan, seen: &Seen, semconv: Semconv, failed
     }
 }
 
+/// The `traceparent` of a span (W3C Trace Context, version 00); `None` of one that nobody records.
+pub(crate) fn trace_parent(span: &BoxedSpan) -> Option<std::sync::Arc<str>> {
+    let context = span.span_context();
+    let flags = context.trace_flags().to_u8();
+    context.is_valid().then(|| format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()).into())
+}
+
 /// An error by code, phase and status. Its text may quote the prompt, so it stays out.
 pub(crate) fn describe(error: &Error) -> String {
     let mut text = error.code().as_str().to_owned();

@@ -145,7 +145,7 @@ impl Scripted {
                     finish_reason: Some(FinishReason::Stop),
                     usage: Some(usage),
                     model: Some(self.info.model.clone()),
-                    id: None,
+                    ..Outcome::default()
                 })
             }
             Answer::Fail(wait, code) => {

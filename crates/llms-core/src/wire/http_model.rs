@@ -25,6 +25,8 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_ERROR_BODY: usize = 1 << 20;
 /// Carries the caller's id of a request; servers answer with theirs under the same name.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Carries the caller's span (W3C Trace Context).
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// How long a server may take to end the body after the terminal marker before the connection is dropped.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How long the text of a refusal may take before it is judged by what has come.
@@ -88,6 +90,9 @@ impl<C: Codec, T: Transport + ?Sized> HttpModel<C, T> {
                 Error::new(self.op("encode"), ErrorCode::InvalidInput, message).with_source(e)
             })?;
             prepared.headers.insert(REQUEST_ID, value);
+        }
+        if let Some(parent) = ctx.trace_parent.as_ref().and_then(|p| HeaderValue::from_str(p).ok()) {
+            prepared.headers.insert(TRACE_PARENT, parent);
         }
         let sent = ctx.now();
         ctx.emit(|| CallEvent::Sent { at: sent });
