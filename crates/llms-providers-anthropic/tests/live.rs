@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 #![allow(clippy::print_stderr, reason = "says why nothing was tried")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use llms_core::{
     CallContext, ChatModel, ChatRequest, ErrorCode, Message, ToolDefinition,
@@ -21,6 +21,9 @@ use serde_json::json;
 
 const VARIABLE: &str = "LLMS_LIVE_ANTHROPIC";
 
+/// A small machine thinks slowly.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Runs `check` on every server named.
 fn each<F: Future<Output = ()>>(check: impl Fn(HttpModel<Codec, Direct>, Arc<Direct>) -> F) {
     let Ok(targets) = std::env::var(VARIABLE) else {
@@ -30,7 +33,7 @@ fn each<F: Future<Output = ()>>(check: impl Fn(HttpModel<Codec, Direct>, Arc<Dir
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for target in targets.split_whitespace() {
         let (name, url) = target.split_once('@').expect("MODEL@URL");
-        let config = ModelConfig::new("anthropic", name).with_base_url(url);
+        let config = ModelConfig::new("anthropic", name).with_base_url(url).with_timeout(PATIENCE);
         let transport = Arc::new(llms_transport::direct());
         let model = model(Config::new(&config, &process_env).unwrap(), transport.clone());
         eprintln!("{target}");
@@ -67,7 +70,7 @@ fn a_tool_loop_is_closed_with_whatever_reasoning_came() {
         let schema =
             json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
         let mut request = ChatRequest::text("Weather in Paris?")
-            .with_max_tokens(2000)
+            .with_max_tokens(500)
             .with_tools([ToolDefinition::new("get_weather", "Weather of a city", schema)])
             .with_cache(CacheAt::Tools);
         request.tool_choice = ToolChoice::Required;
