@@ -104,7 +104,9 @@ impl wire::Codec for Codec {
         let names: Vec<&str> = list.names().collect();
         facts.push(("models".to_owned(), names.len().to_string()));
         // Azure lists base models, while requests name deployments.
-        if config.service == Service::Azure || names.contains(&config.model.as_str()) {
+        // Ollama adds the tag that a name without one means.
+        let is_ours = |n: &str| n == config.model || n.strip_suffix(":latest") == Some(&config.model);
+        if config.service == Service::Azure || names.iter().any(|n| is_ours(n)) {
             return Ok(facts);
         }
         Err(error::model_missing(config, &names))

@@ -1,5 +1,5 @@
 //! Against a real server, when one is named: `OPENAI_REAL_URL` (`http://127.0.0.1:8080/v1`), `OPENAI_REAL_MODEL`, and
-//! `OPENAI_REAL_APIS` (`chat,responses,completions` unless set). A conversation of two turns, whole and streamed, with
+//! `OPENAI_REAL_APIS` (`chat,responses,completions` unless set), `OPENAI_REAL_TOOLS=0` for a model without. A conversation of two turns, whole and streamed, with
 //! tools where the API has them; what the model said, thought and called goes back.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is the report")]
@@ -36,8 +36,10 @@ async fn check(config: &ModelConfig, api: Api) {
 
     let mut request = ChatRequest::text("What is the weather in Paris?").with_max_tokens(40);
     if api != Api::Completions {
-        let city = json!({"type": "object", "properties": {"city": {"type": "string"}}});
         request = request.with_system("Be brief.");
+    }
+    if api != Api::Completions && var("OPENAI_REAL_TOOLS").as_deref() != Ok("0") {
+        let city = json!({"type": "object", "properties": {"city": {"type": "string"}}});
         request = request.with_tools([ToolDefinition::new("get_weather", "Weather of a city", city)]);
     }
     for streamed in [false, true] {

@@ -435,6 +435,7 @@ fn the_probe_lists_models() {
     let judge = |status, body: &str| local().judge_probe(status, &http::HeaderMap::new(), body.as_bytes());
     let facts = judge(200, r#"{"object":"list","data":[{"id":"a"},{"id":"m"}],"models":[]}"#).unwrap();
     assert!(facts.contains(&("models".to_owned(), "2".to_owned())), "{facts:?}");
+    assert!(judge(200, r#"{"data":[{"id":"m:latest"}]}"#).is_ok());
     let e = judge(200, r#"{"data":[{"id":"a"},{"id":"b"}]}"#).unwrap_err();
     assert_eq!(e.code(), ErrorCode::ModelNotAvailable);
     assert_eq!(e.message(), "the server does not list the model `m`; it lists a, b");
