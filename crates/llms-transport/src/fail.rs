@@ -3,6 +3,7 @@
 
 use std::{error::Error as StdError, fmt, io, net::SocketAddr, time::Duration};
 
+use http::{HeaderMap, HeaderValue, header};
 use llms_core::{CallPhase, Error, ErrorCode};
 
 type Source = Box<dyn StdError + Send + Sync>;
@@ -131,6 +132,28 @@ pub(crate) fn closed_in_headers(whom: &str, received: usize) -> Error {
 pub(crate) fn malformed_head(whom: &str, what: impl fmt::Display) -> Error {
     let message = format!("the answer of {whom} is not valid HTTP/1.1: {what}");
     Error::new("http.headers", ErrorCode::MalformedResponse, message).with_phase(CallPhase::Headers)
+}
+
+/// A good answer comes in a content coding that the request did not offer: it would have to be undone before anything in
+/// it could be timed, and may unfold to any size. A refusal is let through, for the sake of its status.
+pub(crate) fn check_coding(whom: &str, offered: bool, status: u16, headers: &HeaderMap) -> Result<(), Error> {
+    let coded = |v: &&HeaderValue| {
+        let coding = v.as_bytes().trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    };
+    match headers.get_all(header::CONTENT_ENCODING).iter().find(coded) {
+        Some(coding) if !offered && (200..300).contains(&status) => {
+            let shown = &coding.as_bytes()[..coding.len().min(40)];
+            let message = format!(
+                "{whom} answered with content-encoding {}, which was not asked for; expected none: turn compression off \
+                 there, and at every proxy before it",
+                shown.escape_ascii()
+            );
+            Err(Error::new("http.headers", ErrorCode::MalformedResponse, message)
+                .with_phase(CallPhase::Headers))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The transfer coding of the body is broken. Without a phase: the reader of the body knows it.

@@ -7,7 +7,8 @@
 //!
 //! Neither follows redirects, uses a proxy, asks for compression or retries, save one rule of connection reuse
 //! that both share: a request on a *reused* connection that died without a byte of an answer is sent once more
-//! on a fresh one, and reported as resent.
+//! on a fresh one, and reported as resent. A good answer in a content coding that was not asked for is refused, never
+//! decoded. What servers that mean harm can do is tested in `tests/hostile`.
 
 mod direct;
 mod fail;

@@ -13,7 +13,7 @@ mod socket;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use http::{Method, Uri};
+use http::{Method, Uri, header};
 use llms_core::{
     CallContext, Error, ErrorCode, Result,
     observe::{CallEvent, ConnectionInfo},
@@ -30,6 +30,7 @@ use self::{
     socket::Socket,
 };
 use crate::{
+    fail,
     http1::write_request_head,
     options::{ConnectionPolicy, Options},
     target::Target,
@@ -150,6 +151,8 @@ impl Transport for Direct {
             status: answer.head.status,
             headers: &answer.head.headers,
         });
+        let offered = request.headers.contains_key(header::ACCEPT_ENCODING);
+        fail::check_coding(target.authority(), offered, answer.head.status, &answer.head.headers)?;
         Ok(self.reply(&target, socket, answer, connection))
     }
 

@@ -94,6 +94,7 @@ impl Transport for Pooled {
     async fn send(&self, request: Prepared, ctx: &CallContext) -> Result<Reply> {
         let uri = request.uri.clone();
         let target = Target::of(&uri)?;
+        let offered = request.headers.contains_key(header::ACCEPT_ENCODING);
         let request = self.build(request)?;
         let again = request.try_clone();
 
@@ -118,6 +119,7 @@ impl Transport for Pooled {
         ctx.emit(|| CallEvent::Connected(&connection));
         let status = response.status().as_u16();
         ctx.emit(|| CallEvent::Head { stamp: head, status, headers: response.headers() });
+        fail::check_coding(target.authority(), offered, status, response.headers())?;
         let headers = response.headers().clone();
         let body = Box::new(PooledBody::new(response, ctx.clock.clone()));
         Ok(Reply { status, headers, head, connection, body })

@@ -62,7 +62,12 @@ impl Peer {
 
     /// One write. A client that has gone is no failure of the server.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = self.try_send(bytes);
+    }
+
+    /// One write; whether the client still takes it.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Says that nothing more will come, and waits for the client to close: no reset, whatever is unread.
