@@ -8,15 +8,15 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc};
 
 use llms_core::{
-    ChatModel, ChatModelExt, ChatRequest, ChatResponse, ErrorCode, EventSink, Outcome, Result, Stamp,
-    StreamEvent, TimedEvent,
+    ChatModel, ChatModelExt, ChatRequest, ChatResponse, ErrorCode, Outcome, Result, TimedEvent,
     observe::{CallTimeline, Reported, Timeline},
 };
 use llms_providers_bedrock::{Api, Model};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    Answer, End, Recording, Scripted, arrival, block_on, connect_with, context, frame_ends, invoke_recordings,
+    Answer, End, Noting, Recording, Scripted, block_on, connect_with, context, frame_ends, in_one_read,
+    invoke_recordings,
 };
 
 async fn connect(recording: &Recording, answer: Answer) -> Model {
@@ -185,7 +185,7 @@ fn a_cut_at_every_chunk_and_inside_it_is_seen() {
                     let answer = Answer::stream(&bytes[..at]).ending(end);
                     let (events, outcome) = block_on(drive(&recording, answer));
                     let cut = format!("{} cut at {at} of {}, {end:?}", recording.id, bytes.len());
-                    assert_eq!(events, remap(&whole)[..events.len()], "{cut}");
+                    assert_eq!(events, in_one_read(&whole)[..events.len()], "{cut}");
                     if at >= last {
                         assert_eq!(outcome.expect(&cut).usage, None, "{cut}");
                     } else {
@@ -198,23 +198,6 @@ fn a_cut_at_every_chunk_and_inside_it_is_seen() {
         }
     }
     assert!(cuts > 1500, "{cuts}");
-}
-
-/// All events as if they had come in one read.
-fn remap(events: &[TimedEvent]) -> Vec<TimedEvent> {
-    events.iter().map(|e| TimedEvent { stamp: Stamp::user(arrival(0), 0), ..e.clone() }).collect()
-}
-
-#[derive(Default)]
-struct Noting {
-    events: Vec<(StreamEvent<'static>, u32)>,
-}
-
-impl EventSink for Noting {
-    fn event(&mut self, event: StreamEvent<'_>, stamp: Stamp) {
-        assert_eq!(stamp.user, arrival(stamp.read), "the stamp is one the transport gave");
-        self.events.push((event.into_owned(), stamp.read));
-    }
 }
 
 proptest! {

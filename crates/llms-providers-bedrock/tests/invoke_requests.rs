@@ -30,7 +30,7 @@ fn sent(model: &str, request: &ChatRequest) -> Result<[Prepared; 2], Error> {
     let transport = Scripted::new([Answer::new(200, ANSWER), Answer::stream(chunk(LAST))]);
     block_on(async {
         let change = |mut c: ModelConfig| {
-            c.model = model.to_owned();
+            c.model = String::from(model);
             c.with_specific("api", "invoke")
         };
         let model = connect_with(transport.clone(), change, &[]).await.unwrap();

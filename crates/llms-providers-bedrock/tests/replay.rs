@@ -8,14 +8,14 @@ mod support;
 use std::sync::Arc;
 
 use llms_core::{
-    ChatModel, ChatModelExt, ChatRequest, ChatResponse, ErrorCode, EventSink, Result, Stamp, StreamEvent,
-    TimedEvent, Usage,
+    ChatModel, ChatModelExt, ChatRequest, ChatResponse, ErrorCode, Result, TimedEvent, Usage,
     observe::{CallTimeline, Reported, Timeline},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    Answer, End, Recording, Scripted, arrival, block_on, connect, context, event_type, frame_ends, recordings,
+    Answer, End, Noting, Recording, Scripted, block_on, connect, context, event_type, frame_ends,
+    in_one_read, recordings,
 };
 
 /// The answer through the path its recording took, and what was observed.
@@ -158,7 +158,7 @@ fn a_cut_at_every_frame_and_inside_it_is_seen() {
                     cuts += 1;
                     let answer = Answer::stream(&bytes[..at]).ending(end);
                     let (events, outcome) = block_on(drive(answer));
-                    assert_eq!(events, remap(&whole)[..events.len()], "{} cut at {at}", recording.id);
+                    assert_eq!(events, in_one_read(&whole)[..events.len()], "{} cut at {at}", recording.id);
                     let outcome = outcome.map_err(|e| (e.code(), e.phase()));
                     let cut = format!("{} cut at {at} of {}, {end:?}", recording.id, bytes.len());
                     if at >= stop {
@@ -176,24 +176,6 @@ fn a_cut_at_every_frame_and_inside_it_is_seen() {
         }
     }
     assert!(cuts > 2000, "{cuts}");
-}
-
-/// All events as if they had come in one read.
-fn remap(events: &[TimedEvent]) -> Vec<TimedEvent> {
-    events.iter().map(|e| TimedEvent { stamp: Stamp::user(arrival(0), 0), ..e.clone() }).collect()
-}
-
-/// Notes for each event how many bytes had come when it was pushed.
-#[derive(Default)]
-struct Noting {
-    events: Vec<(StreamEvent<'static>, u32)>,
-}
-
-impl EventSink for Noting {
-    fn event(&mut self, event: StreamEvent<'_>, stamp: Stamp) {
-        assert_eq!(stamp.user, arrival(stamp.read), "the stamp is one the transport gave");
-        self.events.push((event.into_owned(), stamp.read));
-    }
 }
 
 proptest! {

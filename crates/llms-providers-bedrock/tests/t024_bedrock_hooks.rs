@@ -39,7 +39,7 @@ fn stream(
     let mut events = Vec::new();
     let outcome = block_on(async {
         let change = |mut c: ModelConfig| {
-            c.model = id.to_owned();
+            c.model = String::from(id);
             settings.iter().fold(c, |c, (k, v)| c.with_specific(*k, *v))
         };
         let model = connect_with(Scripted::new([answer]), change, &[]).await.unwrap();
@@ -53,7 +53,7 @@ fn whole(settings: Settings<'_>, id: &str, answer: Answer) -> (Result<ChatRespon
     let ctx = context().with_observer(Arc::new(timeline.clone()));
     let response = block_on(async {
         let change = |mut c: ModelConfig| {
-            c.model = id.to_owned();
+            c.model = String::from(id);
             settings.iter().fold(c, |c, (k, v)| c.with_specific(*k, *v))
         };
         let model = connect_with(Scripted::new([answer]), change, &[]).await.unwrap();

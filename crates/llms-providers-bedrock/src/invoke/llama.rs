@@ -3,15 +3,13 @@
 //! Facts: <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html>, Meta's prompt formats
 //! (<https://github.com/meta-llama/llama-models>), and recordings.
 
-use llms_core::{
-    ChatOptions, ChatRequest, EventSink, FinishReason, Result, Stamp, Usage, wire::borrow::Text,
-};
+use llms_core::{ChatOptions, ChatRequest, EventSink, Result, Stamp, Usage, wire::borrow::Text};
 use serde::Deserialize;
 
 use super::{
     Family,
     answer::{Answer, count, parse},
-    plain::{Plain, Speaker},
+    plain::{Plain, Speaker, finish},
     request::{Body, put},
     stream::Said,
 };
@@ -105,12 +103,4 @@ pub(super) fn chunk(json: &[u8], stamp: Stamp, sink: &mut dyn EventSink, said: &
         said.stop(finish(&reason));
     }
     Ok(())
-}
-
-fn finish(word: &str) -> FinishReason {
-    match word {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
-        other => FinishReason::Other(other.to_owned()),
-    }
 }

@@ -3,13 +3,13 @@
 //! Facts: <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html>, and a
 //! recording of a whole answer.
 
-use llms_core::{ChatOptions, ChatRequest, EventSink, FinishReason, Result, Stamp, wire::borrow::Text};
+use llms_core::{ChatOptions, ChatRequest, EventSink, Result, Stamp, wire::borrow::Text};
 use serde::Deserialize;
 
 use super::{
     Family,
     answer::{Answer, parse},
-    plain::{Plain, Speaker},
+    plain::{Plain, Speaker, finish},
     request::{Body, put, stops},
     stream::Said,
 };
@@ -67,12 +67,4 @@ pub(super) fn chunk(json: &[u8], stamp: Stamp, sink: &mut dyn EventSink, said: &
         said.stop(finish(&reason));
     }
     Ok(())
-}
-
-fn finish(word: &str) -> FinishReason {
-    match word {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
-        other => FinishReason::Other(other.to_owned()),
-    }
 }

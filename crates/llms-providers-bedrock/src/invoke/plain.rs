@@ -1,7 +1,7 @@
 //! Conversations for bodies that hold text only: alternating turns, everything else refused by name.
 
 use llms_core::{
-    ChatRequest, Message, Result,
+    ChatRequest, FinishReason, Message, Result,
     chat::{Content, ToolChoice},
 };
 
@@ -91,4 +91,13 @@ fn user(family: Family, i: usize, parts: &[Content]) -> Result<String> {
         }
     }
     Ok(joined)
+}
+
+/// The reason to stop in the words of Llama and Mistral.
+pub(super) fn finish(word: &str) -> FinishReason {
+    match word {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        other => FinishReason::Other(other.to_owned()),
+    }
 }

@@ -23,7 +23,7 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
 use llms_core::{
-    CallContext, CallPhase, Error, ErrorCode, Result, Stamp,
+    CallContext, CallPhase, Error, ErrorCode, EventSink, Result, Stamp, StreamEvent, TimedEvent,
     config::ModelConfig,
     observe::{CallEvent, ConnectionInfo},
     time::{Timestamp, VirtualClock},
@@ -389,5 +389,23 @@ impl llms_core::observe::CallObserver for Printed {
 
     fn wants_chunks(&self) -> bool {
         true
+    }
+}
+
+/// All events as if they had come in one read.
+pub fn in_one_read(events: &[TimedEvent]) -> Vec<TimedEvent> {
+    events.iter().map(|e| TimedEvent { stamp: Stamp::user(arrival(0), 0), ..e.clone() }).collect()
+}
+
+/// Notes for each event the read that brought it.
+#[derive(Default)]
+pub struct Noting {
+    pub events: Vec<(StreamEvent<'static>, u32)>,
+}
+
+impl EventSink for Noting {
+    fn event(&mut self, event: StreamEvent<'_>, stamp: Stamp) {
+        assert_eq!(stamp.user, arrival(stamp.read), "the stamp is one the transport gave");
+        self.events.push((event.into_owned(), stamp.read));
     }
 }
