@@ -110,25 +110,6 @@ pub(crate) fn build_binary() -> Result<(), ExitCode> {
     status(cargo_command().args(build))
 }
 
-/// Builds an example of a package, in release.
-pub(crate) fn build_example(package: &str, example: &str) -> Result<(), ExitCode> {
-    status(cargo_command().args([
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        package,
-        "--example",
-        example,
-    ]))
-}
-
-/// An example in release.
-pub(crate) fn example_path(example: &str) -> PathBuf {
-    let examples = target_dir().join("release").join("examples");
-    examples.join(format!("{example}{}", env::consts::EXE_SUFFIX))
-}
-
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))

@@ -98,20 +98,20 @@ impl SdkCheck {
             return Ok(Servers { url, secure: None, running: Vec::new() });
         }
         process::build_binary()?;
-        process::build_example("bench-mock", "serve")?;
-        let write = |name: &str, text: &str| {
-            let path = dir.join(name);
-            fs::create_dir_all(dir).and_then(|()| fs::write(&path, text)).map(|()| path).map_err(|e| {
-                eprintln!("cannot write to {}: {e}", dir.display());
-                ExitCode::from(2)
-            })
+        let certificate = dir.join("certificate.pem");
+        if let Err(e) = fs::create_dir_all(dir) {
+            eprintln!("cannot write to {}: {e}", dir.display());
+            return Err(ExitCode::from(2));
+        }
+        let serve = || {
+            let mut command = Command::new(process::binary_path());
+            command.args(["mock", "serve", "--port", "0", "--seed", "1"]);
+            command
         };
-        let (profiles, certificate) = (write("profiles.json", "{}")?, write("certificate.pem", "")?);
-        let mut plain = Command::new(process::binary_path());
-        plain.args(["mock", "serve", "--port", "0", "--seed", "1"]);
-        let (first, address) = start(&mut plain)?;
-        let mut secure = Command::new(process::example_path("serve"));
-        secure.arg("0").arg(profiles).arg(PAIR).arg(&certificate);
+        let (first, address) = start(&mut serve())?;
+        let (id, secret) = PAIR.split_once(':').expect("invariant: a pair");
+        let mut secure = serve();
+        secure.args(["--aws-key-id", id, "--aws-secret", secret, "--tls", "--tls-cert"]).arg(&certificate);
         let (second, secure) = start(&mut secure)?;
         let secure = Some((format!("https://{secure}"), certificate));
         Ok(Servers { url: format!("http://{address}"), secure, running: vec![first, second] })
@@ -267,9 +267,8 @@ fn start(command: &mut Command) -> Result<(Server, String), ExitCode> {
         eprintln!("{what}: {why}");
         ExitCode::from(2)
     };
-    // One of them ends with its standard input, which closes with the child.
     let mut child = command
-        .stdin(Stdio::piped())
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| fail(format!("cannot run: {e}")))?;
@@ -284,7 +283,7 @@ fn start(command: &mut Command) -> Result<(Server, String), ExitCode> {
     Ok((server, address.to_owned()))
 }
 
-/// The address in `simulated vendors on 127.0.0.1:8399 (seed 1); …` or `openai https://127.0.0.1:8399/v1`.
+/// The address in `simulated vendors on 127.0.0.1:8399 (seed 1); …`, also where it is part of a URL.
 fn address_in(line: &str) -> Option<&str> {
     let is_address = |word: &&str| word.parse::<std::net::SocketAddr>().is_ok();
     line.split_whitespace().filter_map(|word| word.split("://").last()?.split('/').next()).find(is_address)
