@@ -1,6 +1,7 @@
-//! Against a real server, when one is named: `OPENAI_REAL_URL` (`http://127.0.0.1:8080/v1`), `OPENAI_REAL_MODEL`, and
-//! `OPENAI_REAL_APIS` (`chat,responses,completions` unless set), `OPENAI_REAL_TOOLS=0` for a model without. A conversation of two turns, whole and streamed, with
-//! tools where the API has them; what the model said, thought and called goes back.
+//! Against a real server, when one is named: `OPENAI_REAL_URL` (`http://127.0.0.1:8080/v1`), `OPENAI_REAL_MODEL`,
+//! `OPENAI_REAL_APIS` (`chat,responses,completions` unless set), `OPENAI_REAL_TOOLS=0` for a model without. A
+//! conversation of two turns, whole and streamed, with tools where the API has them; what the model said, thought and
+//! called goes back.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is the report")]
 
