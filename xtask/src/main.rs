@@ -2,6 +2,7 @@
 //!
 //! Opens no sockets and knows no provider: it calls cargo and `llms-bench`.
 
+mod fuzz;
 mod process;
 mod sdk_check;
 mod tidy;
@@ -42,6 +43,8 @@ enum Task {
     Ci,
     /// The vendors' own SDKs (Python and Node, installed into a directory of their own) against `mock serve`.
     SdkCheck(sdk_check::SdkCheck),
+    /// Fuzz the decoders with cargo-fuzz, each target of `tests/fuzz` for some seconds.
+    Fuzz(fuzz::Fuzz),
     /// Check the house: the arrows between crates, the files every crate must have.
     Tidy,
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Test => run_steps(&tests()),
         Task::Ci => ci(),
         Task::SdkCheck(check) => check.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Tidy => tidy::run(),
     }
 }
