@@ -1,8 +1,13 @@
 //! The command line. Flags are spelled as users of other tools know them; one that cannot be honoured is refused.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsStr, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, TypedValueParser},
+    error::ErrorKind,
+    value_parser,
+};
 use llms_core::{
     bench::{Arrivals, duration},
     health::HealthProbe,
@@ -17,8 +22,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Log lines on standard error, as a filter: `info`, `llms_telemetry=debug`. One line a call at `info`; never
-    /// prompts, answers, headers or keys.
+    /// Log lines on standard error, as a filter: `info`, `llms_telemetry=debug`. One line a call at `info`, one a failed
+    /// call at `warn`; never prompts, answers, headers or keys (therefore nothing of the AWS SDK below `info`).
     #[arg(long, global = true, value_name = "FILTER", env = "LLMS_BENCH_LOG", help_heading = "Logging")]
     pub log: Option<String>,
     /// Form of the log lines.
@@ -61,7 +66,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// provider:model or provider:model@http://host:port, repeatable; also those of the configuration file.
-    #[arg(long = "target", value_name = "TARGET")]
+    #[arg(long = "target", value_name = "TARGET", value_parser = TargetArg)]
     pub targets: Vec<TargetSpec>,
     /// Configuration file with targets; ./llms-bench.toml is read when there is one.
     #[arg(long, value_name = "FILE")]
@@ -79,6 +84,26 @@ pub struct DoctorArgs {
     /// Form of standard output.
     #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
     pub format: DoctorFormat,
+}
+
+/// Reads a target. clap's own messages would quote it with the credentials that somebody wrote into its address.
+#[derive(Clone, Copy, Debug)]
+struct TargetArg;
+
+impl TypedValueParser for TargetArg {
+    type Value = TargetSpec;
+
+    fn parse_ref(
+        &self,
+        cmd: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<TargetSpec, clap::Error> {
+        let wrong = |e: String| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--target: {e}\n")).with_cmd(cmd)
+        };
+        value.to_str().ok_or_else(|| wrong("expected UTF-8".to_owned()))?.parse().map_err(wrong)
+    }
 }
 
 /// How targets are probed.
@@ -139,26 +164,26 @@ pub struct MockServeArgs {
     #[arg(long, value_name = "NAME", help_heading = "Behaviour")]
     pub preset: Option<String>,
     /// Factor on all delays: 0.1 plays ten times as fast.
-    #[arg(long, value_name = "FACTOR", help_heading = "Behaviour")]
+    #[arg(long, value_name = "FACTOR", value_parser = factor, allow_negative_numbers = true, help_heading = "Behaviour")]
     pub time_scale: Option<f64>,
     /// Tokens of every answer, unless the request limits them.
-    #[arg(long, value_name = "N", help_heading = "Behaviour")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Behaviour")]
     pub output_tokens: Option<u32>,
     /// Requests that each protocol serves at once; more wait.
-    #[arg(long, value_name = "N", help_heading = "Behaviour")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Behaviour")]
     pub slots: Option<u32>,
     /// Threads that serve.
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Behaviour")]
-    pub threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256), help_heading = "Behaviour")]
+    pub threads: u16,
 
     /// The one key that is accepted; without this any key but those that begin with bad-.
-    #[arg(long, value_name = "KEY", help_heading = "Access")]
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
     pub api_key: Option<String>,
     /// With --aws-secret: check the signatures of Bedrock requests against this pair.
-    #[arg(long, value_name = "ID", requires = "aws_secret", help_heading = "Access")]
+    #[arg(long, value_name = "ID", requires = "aws_secret", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
     pub aws_key_id: Option<String>,
     /// Secret of --aws-key-id.
-    #[arg(long, value_name = "SECRET", requires = "aws_key_id", help_heading = "Access")]
+    #[arg(long, value_name = "SECRET", requires = "aws_key_id", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
     pub aws_secret: Option<String>,
     /// HTTPS, with a certificate made at the start.
     #[arg(long, help_heading = "Access")]
@@ -166,6 +191,12 @@ pub struct MockServeArgs {
     /// Where that certificate is written (PEM), for clients to trust.
     #[arg(long, value_name = "FILE", requires = "tls", help_heading = "Access")]
     pub tls_cert: Option<PathBuf>,
+}
+
+/// A factor on delays.
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|f: &f64| f.is_finite() && *f > 0.0);
+    factor.ok_or_else(|| "expected a number above 0, such as 0.1".to_owned())
 }
 
 /// The situations that clients can ask for by the name of a model.
@@ -237,7 +268,7 @@ pub enum Format {
 pub struct RunArgs {
     /// provider:model or provider:model@http://host:port, repeatable. Providers: openai, anthropic, bedrock,
     /// ollama, mock.
-    #[arg(long = "target", value_name = "TARGET", help_heading = "Targets")]
+    #[arg(long = "target", value_name = "TARGET", value_parser = TargetArg, help_heading = "Targets")]
     pub targets: Vec<TargetSpec>,
     /// Configuration file with targets and scenario; ./llms-bench.toml is read when there is one.
     #[arg(long, value_name = "FILE", help_heading = "Targets")]

@@ -40,11 +40,26 @@ impl ConfigFile {
     /// # Errors
     /// Line, column, and what was expected.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let mut file: Self =
-            toml::from_str(text).map_err(|e| Failure::usage(e.to_string().trim_end().to_owned()))?;
+        let mut file: Self = toml::from_str(text).map_err(|e| Failure::usage(wrong(text, &e)))?;
         file.scenario = file.scenario.map(Scenario::with_ids);
         Ok(file)
     }
+}
+
+/// Where and what, but never the line itself nor a text that stands in it: that may be a key at the wrong place.
+fn wrong(text: &str, e: &toml::de::Error) -> String {
+    let at = e.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+    // serde quotes what it found instead of what it expected.
+    let mut message = e.message().to_owned();
+    if let Some(start) = message.find(": string \"")
+        && let Some(end) = message.rfind("\", expected")
+    {
+        message.replace_range(start..=end, ": a string");
+    }
+    format!("line {line}, column {column}: {}", message.trim_end())
 }
 
 #[cfg(test)]
@@ -89,5 +104,16 @@ mod tests {
         assert!(e.message.contains("line 3") && e.message.contains("modle"), "{}", e.message);
         let e = ConfigFile::parse("[[target]\n").unwrap_err();
         assert!(e.message.contains("line 1"), "{}", e.message);
+    }
+
+    #[test]
+    fn mistakes_do_not_quote_the_line() {
+        for line in ["api_key = \"sesame\"", "headers = \"sesame\"", "headers = { a = \"sesame }"] {
+            let text = format!("[[target]]\nprovider = \"openai\"\n{line}\n");
+            let e = ConfigFile::parse(&text).unwrap_err();
+            assert!(e.message.contains("line 3") && !e.message.contains("sesame"), "{}", e.message);
+        }
+        let e = ConfigFile::parse("[[target]]\nheaders = \"x\"\n").unwrap_err();
+        assert!(e.message.ends_with("a string, expected a map"), "{}", e.message);
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use llms_core::{
     CallContext,
-    config::process_env,
+    config::{process_env, shown_address},
     health::{Health, HealthState},
     observe::{CallEvent, CallObserver, ConnectionInfo},
     registry::BuildContext,
@@ -145,17 +145,11 @@ fn keys() -> Vec<Finding> {
             format!("{} set", set.join(", "))
         };
         for place in places.iter().filter(|v| process_env(v).is_some()) {
-            found.push_str(&format!(", {place}={}", shown(place)));
+            found.push_str(&format!(", {place}={}", shown_address(&process_env(place).unwrap_or_default())));
         }
         Finding::new(Mark::Ok, *provider, found)
     };
     VARIABLES.iter().map(finding).collect()
-}
-
-/// The value of a variable that holds an address; credentials in it are not shown.
-fn shown(variable: &str) -> String {
-    let value = process_env(variable).unwrap_or_default();
-    if value.contains('@') { "(an address with credentials in it)".to_owned() } else { value }
 }
 
 /// What the transport and the head of the answer tell.
@@ -191,7 +185,7 @@ async fn target(
     let mut finding = TargetFinding {
         name,
         mark: Mark::Fail,
-        endpoint: spec.base_url.clone(),
+        endpoint: spec.base_url.as_deref().map(|url| shown_address(url).into_owned()),
         health: None,
         advice: None,
         dns_ms: None,

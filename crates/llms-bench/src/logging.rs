@@ -1,7 +1,13 @@
 //! Log lines on standard error, when asked for.
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _,
+    Layer as _,
+    filter::{Targets, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+    registry,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{cli::LogFormat, exit::Failure};
@@ -19,8 +25,14 @@ pub(crate) fn start(filter: Option<&str>, format: LogFormat) -> Result<(), Failu
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let started = registry().with(lines.with_filter(parsed)).try_init();
+    let started = registry().with(lines.with_filter(parsed)).with(filter_fn(is_discreet)).try_init();
     // An embedder may have a subscriber of its own; then that one gets the lines.
     drop(started);
     Ok(())
+}
+
+/// Whether what is logged there holds no bodies. The AWS SDK's `debug` and `trace` hold whole answers, which may quote
+/// keys: they are silent under every filter.
+fn is_discreet(what: &Metadata<'_>) -> bool {
+    *what.level() <= Level::INFO || !what.target().starts_with("aws_")
 }

@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use bench_mock::{
     Capacity, Preset,
-    server::{AwsCredentials, Protocol, ServerConfig, Tls},
+    server::{AwsCredentials, Protocol, ServerConfig, StartError, Tls},
 };
 use llms_core::config::ConfigErrors;
 use secrecy::SecretString;
@@ -21,7 +21,7 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         bind: args.addr(),
         allow_remote: !args.host.is_loopback(),
         truth_file: args.truth_log.clone(),
-        threads: args.threads,
+        threads: usize::from(args.threads),
         api_key: args.api_key.clone().map(SecretString::from),
         aws_credentials: args
             .aws_key_id
@@ -54,15 +54,31 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         }
         p.with_seed(seed)
     });
-    let server =
-        config.start().map_err(|e| Failure::usage(format!("cannot serve on {}: {e}", args.addr())))?;
+    let server = config.start().map_err(|e| match e {
+        StartError::Config(errors) => errors.into(),
+        StartError::Io(why) => Failure::usage(why),
+    })?;
     announce(&server, seed, args.tls_cert.as_deref())
         .map_err(|e| Failure::run(format!("cannot write to standard output: {e}")))?;
-    tokio::signal::ctrl_c().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
+    ended().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
     let total = server.truth_log().total();
     server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
     writeln!(std::io::stdout(), "served {total} requests").ok();
     Ok(Exit::Ok)
+}
+
+/// Ctrl-C, or what service managers send.
+async fn ended() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminated.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn announce(

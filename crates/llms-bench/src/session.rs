@@ -63,7 +63,9 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     };
     let mut targets = match &simulation {
         Some(simulation) => simulation.targets(&plan.scenario, &transport).await?,
-        None => providers::targets(&plan.targets, &plan.scenario, &transport, &ctx).await?,
+        None => providers::targets(&plan.targets, &plan.scenario, &transport, &ctx)
+            .await
+            .map_err(|e| if cancel.is_cancelled() { interrupted("") } else { e })?,
     };
 
     telemetry::instrument(&mut targets, &telemetry);
@@ -87,13 +89,14 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     if run.manifest.interrupted && run.records.iter().all(|r| r.phase == RunPhase::Warmup) {
         let kept = files.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>().join(", ");
         let kept = if kept.is_empty() { String::new() } else { format!("; what there is stands in {kept}") };
-        return Err(Failure {
-            exit: Exit::Interrupted,
-            message: format!("interrupted before anything was measured{kept}"),
-        });
+        return Err(interrupted(&kept));
     }
     let exit = conclude(&run, &analyzer, &args.output, notes, files, args.max_error_rate)?;
     Ok(if run.manifest.interrupted { Exit::Interrupted } else { exit })
+}
+
+fn interrupted(kept: &str) -> Failure {
+    Failure { exit: Exit::Interrupted, message: format!("interrupted before anything was measured{kept}") }
 }
 
 fn check_count(plan: &Plan, kind: Kind) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use llms_core::{
     ChatOptions,
     bench::duration,
-    config::{ConfigErrors, Env, ModelConfig, parse_base_url},
+    config::{ConfigErrors, Env, ModelConfig, parse_base_url, shown_address},
     health::HealthProbe,
 };
 use secrecy::SecretString;
@@ -54,7 +54,12 @@ impl FromStr for TargetSpec {
 
     /// The first `:` ends the provider, the address begins at the last `@http`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected provider:model or provider:model@http://host:port, found `{text}`");
+        let wrong = || {
+            format!(
+                "expected provider:model or provider:model@http://host:port, found `{}`",
+                shown_address(text)
+            )
+        };
         let (provider, rest) = text.split_once(':').ok_or_else(wrong)?;
         // Not the last `@` alone: model names may hold one, and so may an address, which is then refused by name.
         let address =
@@ -67,7 +72,7 @@ impl FromStr for TargetSpec {
             return Err(wrong());
         }
         if let Some(url) = &base_url {
-            parse_base_url(url).map_err(|e| format!("in `{text}`: {e}"))?;
+            parse_base_url(url).map_err(|e| format!("in `{}`: {e}", shown_address(text)))?;
         }
         Ok(Self {
             name: None,
@@ -88,9 +93,20 @@ impl fmt::Display for TargetSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.provider, self.model)?;
         if let Some(url) = &self.base_url {
-            write!(f, "@{url}")?;
+            write!(f, "@{}", shown_address(url))?;
         }
         Ok(())
+    }
+}
+
+/// How the name of a variable that is not set may be told: people paste the key itself there.
+fn shown_variable(name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if plain {
+        format!("the variable {name} named by api_key_env is not set")
+    } else {
+        "api_key_env is not the name of a variable that is set (what it holds is not shown: it may be a key)"
+            .to_owned()
     }
 }
 
@@ -109,7 +125,8 @@ impl TargetSpec {
         config.provider_specific.clone_from(&self.provider_specific);
         if let Some(variable) = &self.api_key_env {
             let key = env(variable).ok_or_else(|| {
-                Failure::usage(format!("target {self}: the variable {variable} named by api_key_env is not set; export it or remove api_key_env"))
+                let what = shown_variable(variable);
+                Failure::usage(format!("target {self}: {what}; export it or remove api_key_env"))
             })?;
             config.api_key = Some(SecretString::from(key));
         }
@@ -135,7 +152,7 @@ pub fn unique_names(targets: &[TargetSpec]) -> Result<Vec<String>, ConfigErrors>
             (Some(name), _) => errors.push(format!("target[{i}].name"), "expected a name used once", name),
             (None, Some(url)) => {
                 let host = url.split("://").nth(1).unwrap_or(url).trim_end_matches('/');
-                names[i] = format!("{}@{host}", names[i]);
+                names[i] = format!("{}@{}", names[i], shown_address(host));
             }
             (None, None) => {}
         }

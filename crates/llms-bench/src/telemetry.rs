@@ -51,7 +51,7 @@ pub(crate) async fn finish(telemetry: Telemetry) -> Option<String> {
             "telemetry: {} spans delivered to {to}, {} lost: the collector was too slow or away",
             done.spans, done.spans_lost
         ),
-        Ok(Err(e)) => format!("telemetry: {e}"),
+        Ok(Err(e)) => e.to_string(),
         Err(e) => format!("telemetry: the last export panicked: {e}"),
     })
 }

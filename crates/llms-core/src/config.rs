@@ -206,12 +206,18 @@ pub fn parse_base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// An address as it may be printed: without the credentials somebody wrote into it.
+/// An address as it may be printed: without the credentials somebody wrote into it, and without its query, which may
+/// hold a key.
 pub fn shown_address(text: &str) -> Cow<'_, str> {
+    let (text, query) = match text.find('?') {
+        Some(at) if at + 1 < text.len() => (&text[..at], "?[redacted]"),
+        _ => (text, ""),
+    };
     let start = text.find("//").map_or(0, |at| at + 2);
     let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
     match text[start..end].rfind('@') {
-        Some(at) => Cow::Owned(format!("{}[redacted]{}", &text[..start], &text[start + at..])),
+        Some(at) => Cow::Owned(format!("{}[redacted]{}{query}", &text[..start], &text[start + at..])),
+        None if !query.is_empty() => Cow::Owned(format!("{text}{query}")),
         None => Cow::Borrowed(text),
     }
 }
@@ -367,7 +373,8 @@ mod tests {
         for (text, shown) in [
             ("https://me:pw@host/a@b", "https://[redacted]@host/a@b"),
             ("https://p@w@host", "https://[redacted]@host"),
-            ("https://host/v1?a=b@c", "https://host/v1?a=b@c"),
+            ("https://host/v1?a=b@c", "https://host/v1?[redacted]"),
+            ("https://me:pw@host/v1?a=b", "https://[redacted]@host/v1?[redacted]"),
             ("me:pw@host", "[redacted]@host"),
             ("nonsense", "nonsense"),
         ] {

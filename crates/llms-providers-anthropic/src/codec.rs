@@ -109,6 +109,10 @@ impl wire::Codec for Codec {
                 body,
             ));
         }
+        // What is no API answers with pages.
+        if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            return Err(error::malformed(config, "anthropic.health", "a model or an error", &e));
+        }
         let entry: ModelEntry<'_> = serde_json::from_slice(body).unwrap_or_default();
         if no_such_page || entry.kind.as_deref() != Some("model") {
             facts.push(("model".to_owned(), "cannot be looked up on this server".to_owned()));

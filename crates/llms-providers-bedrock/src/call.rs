@@ -13,7 +13,7 @@ use llms_core::{
     CallContext, CallPhase, Error, EventSink, Stamp,
     observe::CallEvent,
     time::Timestamp,
-    wire::{BodyCounters, Delivery, progress::Progress},
+    wire::{BodyCounters, Delivery, progress::Progress, refusal::redact},
 };
 
 use crate::{config::Config, frames::FrameLog};
@@ -137,7 +137,7 @@ impl Call {
     pub(crate) fn request_id(&self) -> Option<String> {
         let state = self.state();
         let id = state.head.as_ref()?.headers.get("x-amzn-requestid")?;
-        Some(id.to_str().ok()?.to_owned())
+        Some(redact(id.to_str().ok()?, self.0.config.secrets()))
     }
 
     /// The stamp of the event that the SDK just yielded.

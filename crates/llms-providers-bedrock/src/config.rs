@@ -37,7 +37,7 @@ use aws_credential_types::Credentials;
 use http::HeaderMap;
 use llms_core::{
     CallPhase, Capabilities, ChatOptions, Error, ErrorCode, Result,
-    config::{ConfigErrors, Env, ModelConfig, is_loopback, parse_base_url},
+    config::{ConfigErrors, Env, ModelConfig, is_loopback, parse_base_url, shown_address},
     health::HealthProbe,
     wire::headers::user_headers,
 };
@@ -171,7 +171,7 @@ impl Config {
         let env_base = match env_base.map(|(name, text)| (name, parse_base_url(&text), text)) {
             // A broken variable matters only when it is needed.
             Some((name, Err(e), text)) if config.base_url.is_none() => {
-                errors.push(name, e, text);
+                errors.push(name, e, shown_address(&text).into_owned());
                 None
             }
             Some((_, url, _)) => url.ok(),

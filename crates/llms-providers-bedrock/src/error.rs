@@ -38,7 +38,7 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
     let name = header("x-amzn-errortype")
         .map(str::to_owned)
         .or_else(|| parsed.as_ref().and_then(|b| b.code.clone().or_else(|| b.kind.clone())))
-        .map(|n| bare(&n).to_owned())
+        .map(|n| redact(bare(&n), config.secrets()))
         .filter(|n| !n.is_empty());
     let message = match parsed.as_ref().and_then(Body::text) {
         Some(text) => redact(&text, config.secrets()),
@@ -61,7 +61,7 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
         error = error.with_provider_code(name);
     }
     if let Some(id) = header("x-amzn-requestid") {
-        error = error.with_request_id(id);
+        error = error.with_request_id(redact(id, config.secrets()));
     }
     match retry_after(headers) {
         Some(wait) => error.with_retry_after(wait.max(Duration::ZERO)),

@@ -5,9 +5,13 @@
 //! `Retry-After` is read with refusals where a gateway adds it (`error.rs`).
 
 use http::HeaderMap;
-use llms_core::{Usage, observe::HookValue, wire::Hooks};
+use llms_core::{
+    Usage,
+    observe::HookValue,
+    wire::{Hooks, refusal::redact},
+};
 
-use crate::guardrail::Guardrail;
+use crate::{config::Config, guardrail::Guardrail};
 
 /// Every key reported, with what it means.
 pub const KEYS: &[(&str, &str)] = &[
@@ -103,12 +107,12 @@ const HEADERS: &[(&str, &str, bool)] = &[
     ("x-amzn-bedrock-performanceconfig-latency", PERFORMANCE_LATENCY, false),
 ];
 
-/// What stands in the headers of every answer.
-pub(crate) fn of_headers(headers: &HeaderMap, report: &mut Hooks<'_>) {
+/// What stands in the headers of every answer; a secret that the server quotes there is redacted.
+pub(crate) fn of_headers(headers: &HeaderMap, config: &Config, report: &mut Hooks<'_>) {
     for &(header, key, is_number) in HEADERS {
         let Some(text) = headers.get(header).and_then(|v| v.to_str().ok()) else { continue };
         if !is_number {
-            report(key, HookValue::Text(text));
+            report(key, HookValue::Text(&redact(text, config.secrets())));
         } else if let Ok(number) = text.trim().parse() {
             report(key, HookValue::Number(number));
         }

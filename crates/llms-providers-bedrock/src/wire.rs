@@ -133,7 +133,7 @@ impl Wire {
                 return Err(ConnectorError::other(Kept.into(), None));
             }
         };
-        ctx.emit_hooks(|report| hooks::of_headers(&reply.headers, report));
+        ctx.emit_hooks(|report| hooks::of_headers(&reply.headers, call.config(), report));
         let head = Head { status: reply.status, headers: reply.headers.clone() };
         let kind = match (head.is_refusal(), call.delivery()) {
             (true, _) => Kind::Refusal,

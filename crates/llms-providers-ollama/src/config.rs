@@ -166,6 +166,12 @@ impl Config {
         self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 
+    /// A name that the server gave, unless it quotes a secret.
+    pub(crate) fn clean(&self, name: &str) -> String {
+        let quotes = self.secrets().any(|secret| secret.len() >= 4 && name.contains(secret));
+        if quotes { "[redacted]".to_owned() } else { name.to_owned() }
+    }
+
     /// Who answers, where, and what it can do.
     pub(crate) fn info(&self) -> ModelInfo {
         ModelInfo {

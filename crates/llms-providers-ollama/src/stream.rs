@@ -70,8 +70,9 @@ impl Decoder {
             && let Some(model) = &line.model
         {
             self.started = true;
-            self.outcome.model = Some(model.to_string());
-            sink.event(StreamEvent::Start { id: None, model: Some(Cow::Borrowed(model)) }, stamp);
+            let model = self.config.clean(model);
+            self.outcome.model = Some(model.clone());
+            sink.event(StreamEvent::Start { id: None, model: Some(Cow::Owned(model)) }, stamp);
         }
         let done = line.done == Some(true);
         if !done {
@@ -281,7 +282,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
         finish_reason: finish_reason(answer.done_reason.as_deref(), !tool_calls.is_empty()),
         tool_calls,
         usage,
-        model: owned(answer.model),
+        model: answer.model.map(|model| config.clean(&model)),
         ..ChatResponse::default()
     })
 }

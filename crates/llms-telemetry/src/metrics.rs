@@ -86,11 +86,12 @@ impl Metrics {
         self.0.is_none()
     }
 
-    /// What records a call; without instruments still something while the log line of calls is wanted.
+    /// What records a call; without instruments still something while the log line of calls is wanted, be it that of
+    /// failures only.
     pub(crate) fn live(&self) -> Option<&Live> {
         match &self.0 {
             Some(live) => Some(live),
-            None if tracing::enabled!(target: LOG_TARGET, tracing::Level::INFO) => Some(Live::log_only()),
+            None if tracing::enabled!(target: LOG_TARGET, tracing::Level::WARN) => Some(Live::log_only()),
             None => None,
         }
     }
