@@ -235,7 +235,6 @@ fn refused_by_a_server_that_quotes_everything() {
 }
 
 #[test]
-#[ignore = "known: a header of Ollama's refusal goes into its span"]
 fn streams_refused_by_a_server_that_quotes_everything() {
     quoted(Quotes::StreamRefused, &[0, 3]);
 }
@@ -377,7 +376,6 @@ fn target(line: &str) -> Bench {
 }
 
 #[test]
-#[ignore = "known: OLLAMA_HOST with credentials is quoted"]
 fn secrets_at_the_wrong_place_are_not_shown_when_that_is_told() {
     for line in [
         format!("api_key = \"{TYPED}\""),

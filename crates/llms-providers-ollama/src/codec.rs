@@ -69,7 +69,7 @@ impl wire::Codec for Codec {
     }
 
     fn hooks(&self, headers: &HeaderMap, report: &mut Hooks<'_>) {
-        hooks::of_headers(headers, report);
+        hooks::of_headers(headers, &self.config, report);
     }
 
     fn probe(&self) -> Result<Probe> {

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use llms_core::{
     Capabilities, ChatOptions, ModelInfo, Result,
-    config::{ConfigErrors, Env, ModelConfig},
+    config::{ConfigErrors, Env, ModelConfig, shown_address},
     health::HealthProbe,
     wire::headers::{bearer, user_headers},
 };
@@ -77,7 +77,7 @@ impl Config {
             // `validate` has already named a bad base_url.
             Err((field, ..)) if errors.errors.iter().any(|e| e.field == field) => None,
             Err((field, message, found)) => {
-                errors.push(field, message, found);
+                errors.push(field, message, shown_address(&found));
                 None
             }
         };

@@ -31,7 +31,8 @@ pub(crate) fn malformed(
     expected: &str,
     why: &dyn std::fmt::Display,
 ) -> Error {
-    let why = redact(&why.to_string(), config.secrets());
+    // A parser's complaint quotes what it found, however long that is.
+    let why = shorten(&redact(&why.to_string(), config.secrets()));
     new(op, ErrorCode::MalformedResponse, format!("expected {expected} as JSON ({why}); check base_url"))
 }
 
@@ -118,7 +119,7 @@ pub(crate) fn classify_for(
     }
     let mut error = new(op, code, message).with_status(status);
     if let Some(id) = hooks::request_id(headers).or_else(|| reference(said)) {
-        error = error.with_request_id(id);
+        error = error.with_request_id(config.clean(id));
     }
     match retry_after(headers) {
         Some(wait) => error.with_retry_after(wait),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use llms_core::{observe::HookValue, wire::Hooks};
 
-use crate::wire::Measured;
+use crate::{config::Config, wire::Measured};
 
 /// Every key reported, with what it means. All but the request id from the last line of an answer.
 pub const KEYS: &[(&str, &str)] = &[
@@ -74,10 +74,10 @@ pub(crate) fn of_remote(model: Option<&str>, host: Option<&str>, report: &mut Ho
     }
 }
 
-/// Reports what stands in the headers of an answer.
-pub(crate) fn of_headers(headers: &HeaderMap, report: &mut Hooks<'_>) {
+/// Reports what stands in the headers of an answer, unless it quotes a secret.
+pub(crate) fn of_headers(headers: &HeaderMap, config: &Config, report: &mut Hooks<'_>) {
     if let Some(id) = request_id(headers) {
-        report("ollama.request_id", HookValue::Text(id));
+        report("ollama.request_id", HookValue::Text(&config.clean(id)));
     }
 }
 

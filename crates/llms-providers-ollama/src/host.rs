@@ -31,6 +31,9 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
         Some((other, _)) => return Err(format!("expected http:// or https://, found {other}://")),
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return Err("expected an address without credentials; the key goes into OLLAMA_API_KEY".to_owned());
+    }
     let (host, port) = split(authority)?;
     let port = port.unwrap_or(default_port);
     let host = match host.parse::<IpAddr>() {

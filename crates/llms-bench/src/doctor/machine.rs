@@ -31,7 +31,7 @@ fn build() -> Option<Finding> {
 
 /// Steps and cost of the clock that everything is stamped with.
 fn clock() -> Finding {
-    let clock = RealClock::default();
+    let clock = RealClock;
     let readings: Vec<u64> = (0..READINGS).map(|_| clock.now().as_nanos()).collect();
     let steps = readings.windows(2).map(|w| w[1].saturating_sub(w[0]));
     let smallest = steps.clone().filter(|s| *s > 0).min();
@@ -53,7 +53,7 @@ fn clock() -> Finding {
 
 /// How late a sleeping thread runs again: what every timed send has to live with.
 fn wake_ups() -> Finding {
-    let clock = RealClock::default();
+    let clock = RealClock;
     let mut late: Vec<f64> = (0..SLEEPS)
         .map(|_| {
             let start = clock.now();

@@ -80,7 +80,8 @@ fn connection(mut stream: TcpStream, f: &dyn Fn(&Request) -> Vec<u8>) {
 pub(crate) fn get(base: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let host = base.split("://").nth(1).unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let more: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let more: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let more = more.concat();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n").unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
@@ -91,7 +92,8 @@ pub(crate) fn get(base: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 pub(crate) fn post(base: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let host = base.split("://").nth(1).unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let more: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let more: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let more = more.concat();
     let length = body.len();
     write!(
         stream,
