@@ -50,7 +50,7 @@ const ALL: [&str; 12] = [
 fn forms(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned(), secret.replace('/', "\\/")];
     forms.push(secret.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D"));
-    forms.push(secret.bytes().map(|b| format!("{b:02x}")).collect());
+    forms.push(secret.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat());
     for engine in [general_purpose::STANDARD, general_purpose::URL_SAFE] {
         for before in 0..3 {
             let encoded = engine.encode(format!("{}{secret}", "\0".repeat(before)));
