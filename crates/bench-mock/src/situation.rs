@@ -201,7 +201,7 @@ impl Overlays {
 }
 
 /// The name without a vendor's prefix and without a tag or version; `None` for names that ask for nothing.
-fn bare(model: &str) -> Option<&str> {
+pub(crate) fn bare(model: &str) -> Option<&str> {
     let name = model.rsplit(['/', '.']).next().unwrap_or(model);
     let name = name.split(':').next().unwrap_or(name);
     let name = name.strip_suffix("-v1").unwrap_or(name);

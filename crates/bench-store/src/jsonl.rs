@@ -1,6 +1,7 @@
 //! One JSON object per request, absolute nanoseconds of `CLOCK_MONOTONIC`, for anybody's tools.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 use llms_core::{
     Result,
     bench::{ErrorRecord, RecordOutcome, RecordSink, RequestRecord, RunManifest, RunPhase},
+    observe::Reported,
     time::Timestamp,
     wire::StampSource,
 };
@@ -35,6 +37,13 @@ struct Line<'r> {
     last_token_ns: Option<Timestamp>,
     end_ns: Option<Timestamp>,
     output_tokens: Option<u64>,
+    finish_reason: Option<&'r str>,
+    model: Option<&'r str>,
+    bytes_out: Option<u64>,
+    bytes_in: Option<u64>,
+    reads: Option<u32>,
+    /// What the server said about itself, under the keys of the providers' `hooks`.
+    reported: &'r BTreeMap<String, Reported>,
     error: Option<&'r ErrorRecord>,
     censored: bool,
     stamp: StampSource,
@@ -86,6 +95,12 @@ impl JsonlSink {
             token_ns,
             end_ns: r.end,
             output_tokens: r.output_tokens(),
+            finish_reason: r.finish_reason.as_ref().map(llms_core::FinishReason::as_str),
+            model: r.model.as_deref(),
+            bytes_out: r.bytes_out,
+            bytes_in: r.bytes_in,
+            reads: r.reads,
+            reported: &r.reported,
             error: if let RecordOutcome::Failed(e) = &r.outcome { Some(e) } else { None },
             censored: r.outcome == RecordOutcome::Censored,
             stamp: if kernel { StampSource::Kernel } else { StampSource::User },

@@ -215,16 +215,27 @@ async fn target(
     finding.clock_ahead_s = ahead.map(|s| if s.abs() < 2.0 { 0.0 } else { s });
     finding.mark = match health.state {
         HealthState::Healthy if finding.clock_ahead_s.is_some_and(|s| s.abs() > 60.0) => Mark::Warn,
+        HealthState::Healthy if unproven(&health) => Mark::Warn,
         HealthState::Healthy => Mark::Ok,
         HealthState::Degraded | HealthState::Unhealthy => Mark::Fail,
     };
     finding.advice = match (&health.reason, finding.mark) {
         (Some(reason), _) => Some(reason.clone()),
+        (None, Mark::Warn) if unproven(&health) => Some(
+            "something answers there, but nothing shows that it speaks this protocol: check the path of the address, or ask for a token with --probe one-token".to_owned(),
+        ),
         (None, Mark::Warn) => Some("the clocks disagree by more than a minute; signed requests (Bedrock) are refused from 5 minutes on: set this machine's clock".to_owned()),
         (None, _) => None,
     };
     finding.health = Some(health);
     Ok(finding)
+}
+
+/// Whether the probe only showed that something answers: what it asked for does not exist there.
+fn unproven(health: &Health) -> bool {
+    const WORDS: [&str; 3] =
+        ["not listed by this server", "cannot be looked up on this server", "not offered by this server"];
+    health.details.values().any(|v| WORDS.contains(&v.as_str()))
 }
 
 /// Facts of a health check, in order.

@@ -1,9 +1,9 @@
 //! This crate alone: one streamed answer of Amazon Bedrock.
 //!
 //! ```sh
-//! AWS_BEARER_TOKEN_BEDROCK=… AWS_REGION=us-east-1 cargo run --example alone -- us.amazon.nova-micro-v1:0
+//! AWS_BEARER_TOKEN_BEDROCK=… AWS_REGION=us-east-1 cargo run -p llms-providers-bedrock --example bedrock-alone -- us.amazon.nova-micro-v1:0
 //! # with the model's own body, or at a simulated server:
-//! API=invoke AWS_ENDPOINT_URL=http://127.0.0.1:8123 cargo run --example alone -- anthropic.claude-3-haiku-20240307-v1:0
+//! API=invoke AWS_ENDPOINT_URL=http://127.0.0.1:8123 cargo run -p llms-providers-bedrock --example bedrock-alone -- anthropic.claude-3-haiku-20240307-v1:0
 //! ```
 #![allow(clippy::print_stdout)]
 

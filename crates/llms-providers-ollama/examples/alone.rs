@@ -1,6 +1,6 @@
 //! This crate alone: a question to the Ollama of this machine (or of `OLLAMA_HOST`), streamed.
 //!
-//! `cargo run -p llms-providers-ollama --example alone -- llama3.2 'Why is the sky blue?'`
+//! `cargo run -p llms-providers-ollama --example ollama-alone -- llama3.2 'Why is the sky blue?'`
 
 #![allow(clippy::print_stdout, reason = "a program that prints its answer")]
 

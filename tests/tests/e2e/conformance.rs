@@ -31,13 +31,16 @@ fn profile() -> Profile {
 async fn model(
     server: &Server,
     protocol: Protocol,
-    api: &str,
+    (api, body): (&str, &str),
     name: &str,
     transport: &Arc<dyn Transport>,
 ) -> SharedModel {
     let mut config = ModelConfig::new(protocol.as_str(), name).with_base_url(server.base_url(protocol));
     if !api.is_empty() {
         config = config.with_specific("api", api);
+    }
+    if !body.is_empty() {
+        config = config.with_specific("body", body);
     }
     // Nothing of the machine's environment reaches a test.
     let build = BuildContext { transport: transport.clone(), env: &|_: &str| None };
@@ -62,14 +65,14 @@ const FAILURES: &[(&str, &[ErrorCode], bool)] = &[
 ];
 
 /// `skipped`: checks for which this API has no words.
-async fn check(protocol: Protocol, api: &str, prefix: &str, transport: Arc<dyn Transport>, skipped: &[&str]) {
+async fn check(protocol: Protocol, api: (&str, &str), transport: Arc<dyn Transport>, skipped: &[&str]) {
     let server = four_alike(profile()).start().unwrap();
-    let main = model(&server, protocol, api, &format!("{prefix}conformant"), &transport).await;
+    let main = model(&server, protocol, api, "conformant", &transport).await;
     let mut options = conformance::Options::new(CallContext::new());
     options.concurrency = 100;
     options.deterministic = true;
     for (name, codes, streams_only) in FAILURES {
-        let model = model(&server, protocol, api, &format!("{prefix}{name}"), &transport).await;
+        let model = model(&server, protocol, api, name, &transport).await;
         options.failing.push(Failing { name, model, codes: codes.to_vec(), streams_only: *streams_only });
     }
     let log = server.truth_log().clone();
@@ -102,10 +105,10 @@ const NO_TOOLS: &[&str] = &[
 ];
 
 macro_rules! conforms {
-    ($($name:ident: $protocol:ident, $api:literal, $prefix:literal, $transport:ident, $skipped:expr;)*) => {$(
+    ($($name:ident: $protocol:ident, $api:literal, $body:literal, $transport:ident, $skipped:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            check(Protocol::$protocol, $api, $prefix, $transport(), $skipped).await;
+            check(Protocol::$protocol, ($api, $body), $transport(), $skipped).await;
         }
     )*};
 }
@@ -119,9 +122,9 @@ conforms! {
     anthropic_pooled: Anthropic, "", "", pooled, &[];
     bedrock_direct: Bedrock, "", "", direct, &[];
     bedrock_pooled: Bedrock, "", "", pooled, &[];
-    bedrock_invoke_anthropic: Bedrock, "invoke", "anthropic.", direct, &[];
-    bedrock_invoke_titan: Bedrock, "invoke", "amazon.titan-", direct, NO_TOOLS;
-    bedrock_invoke_llama: Bedrock, "invoke", "meta.llama-", direct, NO_TOOLS;
+    bedrock_invoke_anthropic: Bedrock, "invoke", "anthropic", direct, &[];
+    bedrock_invoke_titan: Bedrock, "invoke", "titan", direct, NO_TOOLS;
+    bedrock_invoke_llama: Bedrock, "invoke", "llama", direct, NO_TOOLS;
     ollama_direct: Ollama, "", "", direct, &[];
     ollama_pooled: Ollama, "", "", pooled, &[];
     ollama_generate: Ollama, "generate", "", direct, ONE_PROMPT;

@@ -319,11 +319,11 @@ impl Engines {
 
     /// What answers a model; `None`: there is no such model.
     pub(super) fn find(&self, protocol: Protocol, model: &str) -> Option<&Arc<Engine>> {
-        if model == "mock-missing" {
+        // Vendors' prefixes and versions, and Ollama's tags, do not matter.
+        let bare = crate::situation::bare(model).or(model.strip_suffix(":latest")).unwrap_or(model);
+        if bare == "mock-missing" {
             return None;
         }
-        // Ollama's names may carry a tag.
-        let bare = model.strip_suffix(":latest").unwrap_or(model);
         let listed = self.models.get(model).or_else(|| self.models.get(bare));
         listed.or_else(|| (!self.only_listed).then(|| &self.protocols[&protocol]))
     }

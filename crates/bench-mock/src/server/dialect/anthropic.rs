@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -205,7 +206,7 @@ fn call_id(scene: &Scene<'_>, call: usize) -> String {
 
 /// A made-up signature of a thinking block.
 fn signature(scene: &Scene<'_>) -> String {
-    format!("c2ltdWxhdGVk{:016x}==", scene.key)
+    STANDARD.encode(format!("simulated {:016x}", scene.key))
 }
 
 /// The message of a whole answer.
