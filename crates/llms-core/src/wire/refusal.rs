@@ -45,8 +45,8 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-/// `text` with every occurrence of one of `secrets`, and everything that looks like a key, replaced: servers quote
-/// keys in their refusals.
+/// `text` with every occurrence of one of `secrets`, also in the form that it has inside JSON, and everything that looks
+/// like a key, replaced: servers quote keys in their refusals.
 ///
 /// Looks like a key: a word that begins with `sk-`, `sk_`, `pk-`, `sess-`, `gsk_`, `xai-`, `hf_`, `AKIA` or `ASIA`
 /// (masked ones such as `sk-ab***yz` too), the word after `Bearer`, and any unbroken run of at least 32 letters and
@@ -55,8 +55,16 @@ pub fn redact<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> Str
     let mut text = text.to_owned();
     for secret in secrets {
         // A secret of a few characters would blacken ordinary words.
-        if secret.len() >= 4 && text.contains(secret) {
+        if secret.len() < 4 {
+            continue;
+        }
+        if text.contains(secret) {
             text = text.replace(secret, REDACTED);
+        }
+        // As it stands inside JSON, or in a parser's complaint about a text.
+        if secret.contains(['"', '\\']) {
+            let quoted = secret.replace('\\', "\\\\").replace('"', "\\\"");
+            text = text.replace(&quoted, REDACTED);
         }
     }
     let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*');
@@ -142,6 +150,8 @@ mod tests {
         text("key hunter2 is wrong", &["hunter2"], "key [redacted] is wrong");
         text("key 0123456789abcdef0123456789abcdef", &[], "key [redacted]");
         text("é ü – sk-12345678", &[], "é ü – [redacted]");
+        let odd = r#"token="a\b""#;
+        text(&format!("no {odd}: {odd:?}"), &[odd], "no [redacted]: \"[redacted]\"");
     }
 
     #[test]
