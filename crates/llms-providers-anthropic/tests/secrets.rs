@@ -158,3 +158,12 @@ fn a_refused_configuration_shows_none() {
     let own = ModelConfig::new("anthropic", "m");
     clean_error("credentials in the variable", &Config::new(&own, &variable).unwrap_err());
 }
+
+/// A parser quotes what it found; an error does not carry all of it. Found by fuzzing.
+#[test]
+fn what_cannot_be_read_is_not_repeated_at_length() {
+    let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(100_000));
+    let codec = Codec::new(Config::new(&configs().remove(0), &|_| None).unwrap());
+    let e = codec.decode(body.as_bytes(), &mut |_, _| {}).unwrap_err();
+    assert!(e.message().len() < 2000, "{} bytes", e.message().len());
+}
