@@ -30,7 +30,8 @@ pub(crate) fn malformed(
     expected: &str,
     why: &dyn std::fmt::Display,
 ) -> Error {
-    let why = redact(&why.to_string(), config.secrets());
+    // A parser's complaint quotes what it found, however long that is.
+    let why = shorten(&redact(&why.to_string(), config.secrets()));
     new(op, ErrorCode::MalformedResponse, format!("expected {expected} as JSON ({why}); check base_url"))
 }
 

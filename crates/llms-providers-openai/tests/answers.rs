@@ -121,6 +121,19 @@ fn no_id_no_usage_odd_types_and_extra_fields_are_harmless() {
     );
 }
 
+/// A `Start` behind content would void it.
+#[test]
+fn an_id_that_comes_late_voids_nothing() {
+    check(
+        &[
+            r#"{"choices":[{"delta":{"content":"Hi"}}]}"#,
+            r#"{"id":"c","model":"q","choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            "[DONE]",
+        ],
+        &[text("Hi"), StreamEvent::Finish(FinishReason::Stop)],
+    );
+}
+
 #[test]
 fn parallel_tool_calls_are_told_apart_by_index() {
     let played = play_data(

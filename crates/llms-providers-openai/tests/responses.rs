@@ -109,6 +109,15 @@ fn what_came_in_no_pieces_is_delivered_at_its_end_and_once() {
     );
 }
 
+/// A `Start` behind content would void it.
+#[test]
+fn an_id_that_comes_late_voids_nothing() {
+    check(
+        &[r#"{"type":"response.output_text.delta","item_id":"i","output_index":0,"delta":"Hi"}"#, COMPLETED],
+        &[text("Hi"), StreamEvent::Finish(FinishReason::Stop)],
+    );
+}
+
 #[test]
 fn names_of_events_stand_in_for_missing_types() {
     let body = "event: response.created\ndata: {\"response\":{\"id\":\"a\"}}\n\n\

@@ -150,3 +150,22 @@ fn wrong_configurations_do_not_show_their_secrets() {
     let env = |name: &str| (name == "OPENAI_API_KEY").then(|| format!("{KEY}\u{7f}x"));
     clean_error("the variable", &Config::new(&own, &env).unwrap_err());
 }
+
+/// A parser quotes what it found; an error does not carry all of it. Found by fuzzing.
+#[test]
+fn what_cannot_be_read_is_not_repeated_at_length() {
+    let long = "x".repeat(100_000);
+    let body = format!(r#"{{"choices":"{long}","output":"{long}","output_index":"{long}"}}"#);
+    for api in Api::ALL {
+        let (config, _) = configs(api).remove(0);
+        let codec = Codec::new(Config::new(&config, &|_| None).unwrap());
+        let whole = codec.decode(body.as_bytes(), &mut |_, _| {}).unwrap_err();
+        let stub = Stub::new(vec![Answer::stream(&[&body])]);
+        let mut events: Vec<TimedEvent> = Vec::new();
+        let (request, ctx) = (ChatRequest::text("hi"), CallContext::new());
+        let streamed = run(model(&config, &stub).drive(&request, &ctx, &mut events)).unwrap_err();
+        for e in [whole, streamed] {
+            assert!(e.message().len() < 2000, "{api:?}: {} bytes", e.message().len());
+        }
+    }
+}

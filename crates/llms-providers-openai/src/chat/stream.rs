@@ -31,6 +31,7 @@ const DONE: &str = "[DONE]";
 pub(crate) struct Decoder {
     config: Arc<Config>,
     complete: bool,
+    /// Whether it is said who answers, or too late for it: behind content it would be the beginning of another answer.
     started: bool,
     /// Whether anything at all was said besides the terminal marker.
     answered: bool,
@@ -123,18 +124,21 @@ impl Decoder {
     /// The pieces of one message.
     fn delta(&mut self, mut delta: Message<'_>, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
         if let Some(reasoning) = delta.reasoning() {
+            self.started = true;
             sink.event(StreamEvent::Reasoning(reasoning), stamp);
         }
         if let Some(text) = delta.content.map(|t| t.0).filter(|t| !t.is_empty()) {
+            self.started = true;
             sink.event(StreamEvent::Text(text), stamp);
         }
         // A refusal is what the model says instead of an answer: text to the reader, and an end of its own kind.
         if let Some(refusal) = delta.refusal.map(|t| t.0).filter(|t| !t.is_empty()) {
-            self.refused = true;
+            (self.refused, self.started) = (true, true);
             sink.event(StreamEvent::Text(refusal), stamp);
         }
         for call in delta.tool_calls.into_iter().flatten() {
             if let Some(piece) = self.calls.piece(call).map_err(|e| error::protocol(OP, e))? {
+                self.started = true;
                 sink.event(StreamEvent::ToolCall(piece), stamp);
             }
         }

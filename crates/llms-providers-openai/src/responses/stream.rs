@@ -209,7 +209,8 @@ impl Decoder {
         };
         response.id.set(&mut self.outcome.id);
         response.model.set(&mut self.outcome.model);
-        if !self.started && (response.id.0.is_some() || response.model.0.is_some()) {
+        // Behind content it would be the beginning of another answer.
+        if !self.started && self.items.is_empty() && (response.id.0.is_some() || response.model.0.is_some()) {
             self.started = true;
             let (id, model) = (response.id.borrowed(), response.model.borrowed());
             sink.event(StreamEvent::Start { id, model }, stamp);
