@@ -21,6 +21,8 @@ use crate::{
 };
 
 const OP: &str = "ollama.stream";
+/// Most calls to tools in one answer; more is a server's mistake.
+const MAX_CALLS: u32 = 1024;
 
 /// Reads the lines of one streamed answer.
 #[derive(Debug)]
@@ -72,13 +74,16 @@ impl Decoder {
             self.started = true;
             let model = self.config.clean(model);
             self.outcome.model = Some(model.clone());
-            sink.event(StreamEvent::Start { id: None, model: Some(Cow::Owned(model)) }, stamp);
+            // Behind content it would be the beginning of another answer.
+            if !self.spoke {
+                sink.event(StreamEvent::Start { id: None, model: Some(Cow::Owned(model)) }, stamp);
+            }
         }
         let done = line.done == Some(true);
         if !done {
             self.learn(&line, data);
         }
-        self.message(line.take_message(), stamp, sink);
+        self.message(line.take_message(), stamp, sink)?;
         if !done {
             return Ok(());
         }
@@ -129,7 +134,7 @@ impl Decoder {
         }
     }
 
-    fn message(&mut self, message: WireMessage<'_>, stamp: Stamp, sink: &mut dyn EventSink) {
+    fn message(&mut self, message: WireMessage<'_>, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
         if let Some(thinking) = message.thinking.map(|t| t.0).filter(|t| !t.is_empty()) {
             (self.spoke, self.thinking) = (true, true);
             sink.event(StreamEvent::Reasoning(thinking), stamp);
@@ -143,6 +148,10 @@ impl Decoder {
             self.spoke = true;
             self.end_thinking(stamp, sink);
             let index = self.calls;
+            if index == MAX_CALLS {
+                let why = "more calls than any answer has";
+                return Err(error::malformed(&self.config, OP, "a line of an answer", &why));
+            }
             self.calls += 1;
             let delta = ToolCallDelta {
                 index,
@@ -152,6 +161,7 @@ impl Decoder {
             };
             sink.event(StreamEvent::ToolCall(delta), stamp);
         }
+        Ok(())
     }
 }
 

@@ -358,3 +358,33 @@ fn what_is_no_chat_is_malformed() {
     assert_eq!(decode(r#"{"error":"server busy"}"#).code(), ErrorCode::Overloaded);
     assert_eq!(decode(r#"{"error":"oops"}"#).code(), ErrorCode::InvalidResponse);
 }
+
+/// Who answers may be said late; a `Start` behind content would void it.
+#[test]
+fn a_name_that_comes_late_voids_nothing() {
+    let answer = joined(&[r#"{"message":{"content":"Hi"},"done":false}"#, DONE]).unwrap();
+    assert_eq!(answer.text, "Hi");
+}
+
+/// Whoever collects an answer keeps every call of it.
+#[test]
+fn calls_are_bounded() {
+    let calls = |n: usize| {
+        let calls = vec![r#"{"function":{"name":"f","arguments":{}}}"#; n].join(",");
+        joined(&[&format!(r#"{{"message":{{"tool_calls":[{calls}]}},"done":false}}"#), DONE])
+    };
+    assert_eq!(calls(1024).unwrap().tool_calls.len(), 1024);
+    assert_eq!(calls(1025).unwrap_err().code(), ErrorCode::MalformedResponse);
+}
+
+/// A parser quotes what it found; an error does not carry all of it. Found by fuzzing.
+#[test]
+fn what_is_no_chat_is_not_repeated_at_length() {
+    let body = format!(r#"{{"message":"{}"}}"#, "x".repeat(100_000));
+    let whole = codec().decode(body.as_bytes(), &mut |_, _| {}).unwrap_err();
+    let streamed = joined(&[&body]).unwrap_err();
+    for e in [whole, streamed] {
+        assert_eq!(e.code(), ErrorCode::MalformedResponse);
+        assert!(e.message().len() < 2000, "{} bytes", e.message().len());
+    }
+}
