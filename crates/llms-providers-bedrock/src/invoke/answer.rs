@@ -79,11 +79,21 @@ pub(super) fn merged(earlier: Option<Usage>, later: Option<Usage>) -> Option<Usa
 /// JSON of the family.
 pub(super) fn parse<'f, T: Deserialize<'f>>(json: &'f [u8], expected: &str) -> Result<T> {
     serde_json::from_slice(json).map_err(|e| {
-        // The text of the answer is not repeated: serde names place and kind.
+        let why = without_text(&e);
         let message =
-            format!("expected {expected} as JSON, see whether the setting `body` is the model's: {e}");
+            format!("expected {expected} as JSON, see whether the setting `body` is the model's: {why}");
         Error::new("bedrock.answer", ErrorCode::MalformedResponse, message)
     })
+}
+
+/// What the parser complains of, place and kind, without the text of the answer that it quotes: that may be long, and
+/// may repeat a secret.
+fn without_text(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    match (text.find('"'), text.rfind('"')) {
+        (Some(from), Some(to)) if from < to => format!("{}\"…\"{}", &text[..from], &text[to + 1..]),
+        _ => text,
+    }
 }
 
 /// A count; some bodies write them as floats.
