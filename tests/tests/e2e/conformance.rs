@@ -123,7 +123,7 @@ conforms! {
     bedrock_direct: Bedrock, "", "", direct, &[];
     bedrock_pooled: Bedrock, "", "", pooled, &[];
     bedrock_invoke_anthropic: Bedrock, "invoke", "anthropic", direct, &[];
-    bedrock_invoke_titan: Bedrock, "invoke", "titan", direct, NO_TOOLS;
+    bedrock_invoke_titan: Bedrock, "invoke", "titan", direct, ONE_PROMPT;
     bedrock_invoke_llama: Bedrock, "invoke", "llama", direct, NO_TOOLS;
     ollama_direct: Ollama, "", "", direct, &[];
     ollama_pooled: Ollama, "", "", pooled, &[];
