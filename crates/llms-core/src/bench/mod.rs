@@ -9,6 +9,7 @@ pub mod duration;
 pub mod load;
 pub mod metric;
 pub mod mock;
+pub mod policy;
 pub mod record;
 pub mod result;
 pub mod scenario;
@@ -25,6 +26,10 @@ pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use load::{Arrivals, Load};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
+pub use policy::{
+    Certified, ErrorRateStop, Look, NotCertified, PrecisionStop, Probe, ProbePurpose, SaturationStop,
+    SearchFailure, SearchPolicy, SearchStep, StepEnd, StepReport, StepVerdict, StopReason, StopRule,
+};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
 pub use scenario::{Order, Prompt, Scenario, Warmup};
