@@ -16,6 +16,7 @@ use crate::{
     error::{Error, ErrorCode},
     event::Stamp,
     time::Timestamp,
+    wire::StampSource,
 };
 
 /// A stretch of time within a call.
@@ -47,6 +48,9 @@ pub struct ConnectionInfo {
     /// `HTTP/1.1`, `h2`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The instant that the stamps of this connection mean; `None` when the transport does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamps: Option<StampSource>,
 }
 
 /// One thing that happened during a call.
@@ -70,6 +74,12 @@ pub enum CallEvent<'a> {
     /// once more on a fresh one. The first copy may have been executed.
     Resent {
         /// When the second copy was begun.
+        at: Timestamp,
+    },
+    /// The first byte of the request is about to be handed to the kernel: read immediately before the first write,
+    /// on a connection that is ready. Of the second copy when the request was sent twice.
+    Writing {
+        /// When.
         at: Timestamp,
     },
     /// The last byte of the request was handed to the kernel.
@@ -212,6 +222,9 @@ pub struct CallTimeline {
     pub connection: ConnectionInfo,
     /// Whether the request was sent a second time on a fresh connection.
     pub resent: bool,
+    /// Immediately before the first write of the request, the connection being ready; from transports that can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writing: Option<Timestamp>,
     /// The last byte of the request was handed to the kernel.
     pub written: Option<Timestamp>,
     /// Status and headers were complete.
@@ -285,6 +298,7 @@ impl CallObserver for Timeline {
             CallEvent::Connecting { .. } | CallEvent::Chunk { .. } | CallEvent::Failed { .. } => {}
             CallEvent::Connected(info) => t.connection = (*info).clone(),
             CallEvent::Resent { .. } => t.resent = true,
+            CallEvent::Writing { at } => t.writing = Some(*at),
             CallEvent::Written { at, bytes } => {
                 t.written = Some(*at);
                 t.bytes_out = Some(*bytes);

@@ -44,6 +44,9 @@ pub struct Options {
     pub user_agent: Option<HeaderValue>,
     /// Which certificate authorities are trusted.
     pub roots: Roots,
+    /// `direct` only: take the kernel's receive stamp of every read where the platform has it (Linux). Default true;
+    /// without, arrival is when the read returned in this process.
+    pub kernel_stamps: bool,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             user_agent: Some(HeaderValue::from_static(concat!("llms-bench/", env!("CARGO_PKG_VERSION")))),
             roots: Roots::default(),
+            kernel_stamps: true,
         }
     }
 }

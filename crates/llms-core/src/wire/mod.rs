@@ -5,6 +5,7 @@
 //! all providers are stamped by the same code.
 
 pub mod borrow;
+mod counters;
 pub mod headers;
 mod http_model;
 pub mod ndjson;
@@ -32,6 +33,7 @@ use crate::{
     observe::{ConnectionInfo, HookValue},
 };
 
+pub use counters::TransportCounters;
 pub use http_model::HttpModel;
 
 /// Whether the answer is wanted whole or streamed.
@@ -117,7 +119,7 @@ pub enum StampSource {
 pub struct TransportInfo {
     /// `direct` or `pooled`.
     pub name: String,
-    /// The instant its stamps mean.
+    /// The instant its stamps mean: the best it can do here. What was used stands with each connection and each stamp.
     pub stamps: StampSource,
     /// Policy in words: `keep-alive, one request in flight per connection`.
     pub connections: String,
@@ -139,6 +141,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// What it is, for the result file.
     fn info(&self) -> TransportInfo;
+
+    /// What it has counted since it was made, over all its connections; `None` when it does not count. Answers under
+    /// way count when they end.
+    fn counters(&self) -> Option<TransportCounters> {
+        None
+    }
 
     /// Opens up to `connections` idle connections to the authority of `uri`, so that the first measured
     /// requests do not pay for it. Transports without such control do nothing.

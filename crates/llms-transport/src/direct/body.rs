@@ -1,5 +1,6 @@
-//! The body of an answer: reads in the task that polls it, straight into the caller's buffer, and takes the
-//! transfer coding off there. No allocation per read.
+//! The body of an answer: reads in the task that polls it, into the buffer of the thread ([`scratch`]), takes the
+//! transfer coding off there, and appends the payload to the caller's buffer. No allocation per read, and a stream
+//! that waits holds no buffer here.
 
 use std::{
     sync::Arc,
@@ -12,16 +13,12 @@ use llms_core::{
     wire::{Body, BodyCounters},
 };
 
-use super::{Shared, socket::Socket};
+use super::{Shared, scratch, socket::Socket};
 use crate::{
     fail,
     http1::{BodyDecoder, Framing},
     target::Origin,
 };
-
-/// Room made in the caller's buffer before a read: doubled when a read has filled it, so that streams of small
-/// chunks stay small (10,000 of them are a target) and large bodies take few reads.
-const ROOM: std::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 pub(super) struct DirectBody {
     /// Gone once the body is complete or has failed.
@@ -37,7 +34,8 @@ pub(super) struct DirectBody {
     counters: BodyCounters,
     /// Number of the latest read that brought payload.
     counted: Option<u32>,
-    room: usize,
+    /// Chunks of a chunked body before the latest read.
+    chunks: u64,
     /// A fault found behind payload that was delivered first.
     fault: Option<Error>,
 }
@@ -55,12 +53,11 @@ impl DirectBody {
             socket: Some(socket),
             home,
             decoder: BodyDecoder::new(framing),
-            // A long stream does not hold on to the buffer of its head.
-            rest: if rest.is_empty() { Vec::new() } else { rest },
+            rest,
             head,
             counters: BodyCounters::default(),
             counted: None,
-            room: *ROOM.start(),
+            chunks: 0,
             fault: None,
         };
         if body.decoder.is_complete() {
@@ -72,35 +69,50 @@ impl DirectBody {
 
     /// Lets the connection go: home after a complete body with nothing behind it, else it is closed.
     fn release(&mut self, clean: bool) {
-        if let (Some(socket), Some((shared, origin)), true) = (self.socket.take(), self.home.take(), clean) {
+        if let (Some(mut socket), Some((shared, origin)), true) =
+            (self.socket.take(), self.home.take(), clean)
+        {
+            socket.settle();
             let now = socket.now();
             shared.pool.put(origin, socket, now);
         }
     }
 
-    /// Fetches bytes to the end of `buf`: what came with the head, else one read. `None` at the end.
-    fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<Result<Option<Stamp>>> {
+    /// One read, or what came with the head, decoded. `Ok(None)` when it brought no payload.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<Option<Stamp>>> {
         if !self.rest.is_empty() {
-            buf.append(&mut std::mem::take(&mut self.rest));
-            return Poll::Ready(Ok(Some(self.head)));
+            let mut rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Ok(self.take_in(&mut rest, self.head, out)));
         }
-        let Some(socket) = &mut self.socket else { return Poll::Ready(Err(fail::body_spent())) };
-        let spare = buf.capacity() - buf.len();
-        if spare < self.room {
-            buf.reserve(self.room);
-        }
-        let spare = buf.capacity() - buf.len();
-        match ready!(socket.poll_append(cx, buf)) {
-            Ok(0) => Poll::Ready(Ok(None)),
-            Ok(n) => {
-                if n == spare {
-                    self.room = (self.room * 2).min(*ROOM.end());
+        scratch::with(|buf| {
+            let Some(socket) = &mut self.socket else { return Poll::Ready(Err(fail::body_spent())) };
+            match ready!(socket.poll_receive(cx, buf)) {
+                Ok(0) => {
+                    let ended = self.decoder.end().map_err(|how| fail::body_cut(&how));
+                    self.socket = None;
+                    Poll::Ready(ended.map(|()| None))
                 }
-                let read = socket.read_number().wrapping_sub(self.origin);
-                Poll::Ready(Ok(Some(socket.stamp(read))))
+                Ok(n) => {
+                    let stamp = socket.stamp(socket.read_number().wrapping_sub(self.origin));
+                    Poll::Ready(Ok(self.take_in(&mut buf[..n], stamp, out)))
+                }
+                Err(e) => Poll::Ready(Err(fail::body_broke(e))),
             }
-            Err(e) => Poll::Ready(Err(fail::body_broke(e))),
+        })
+    }
+
+    /// Takes the transfer coding off `bytes` and appends the payload to `out`; `None` when there is none.
+    fn take_in(&mut self, bytes: &mut [u8], stamp: Stamp, out: &mut Vec<u8>) -> Option<Stamp> {
+        let decoded = self.decoder.decode(bytes);
+        out.extend_from_slice(&bytes[..decoded.payload]);
+        if decoded.payload > 0 {
+            self.count(decoded.payload, stamp.read);
         }
+        if self.decoder.is_complete() {
+            self.release(decoded.used == bytes.len());
+        }
+        self.fault = self.decoder.fault().map(fail::malformed_body);
+        (decoded.payload > 0).then_some(stamp)
     }
 
     fn count(&mut self, payload: usize, read: u32) {
@@ -108,6 +120,10 @@ impl DirectBody {
         if self.counted != Some(read) {
             self.counted = Some(read);
             self.counters.reads += 1;
+        }
+        if let (Some(chunks), Some(socket)) = (self.decoder.chunks(), &mut self.socket) {
+            socket.count_chunked(chunks - self.chunks > 1);
+            self.chunks = chunks;
         }
     }
 
@@ -128,27 +144,10 @@ impl Body for DirectBody {
             if let Some(fault) = self.fault.take() {
                 return self.fail(fault);
             }
-            let start = buf.len();
-            let Some(stamp) = (match ready!(self.poll_fetch(cx, buf)) {
-                Ok(stamp) => stamp,
+            match ready!(self.poll_piece(cx, buf)) {
+                Ok(None) => {}
+                Ok(stamp) => return Poll::Ready(Ok(stamp)),
                 Err(error) => return self.fail(error),
-            }) else {
-                if let Err(how) = self.decoder.end() {
-                    return self.fail(fail::body_cut(&how));
-                }
-                self.socket = None;
-                continue;
-            };
-            let given = buf.len() - start;
-            let decoded = self.decoder.decode(&mut buf[start..]);
-            buf.truncate(start + decoded.payload);
-            if self.decoder.is_complete() {
-                self.release(decoded.used == given);
-            }
-            self.fault = self.decoder.fault().map(fail::malformed_body);
-            if decoded.payload > 0 {
-                self.count(decoded.payload, stamp.read);
-                return Poll::Ready(Ok(Some(stamp)));
             }
         }
     }

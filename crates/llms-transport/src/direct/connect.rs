@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::Duration,
 };
@@ -18,7 +19,10 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use super::socket::{Socket, Tcp};
+use super::{
+    meter::Meter,
+    socket::{Socket, Tcp},
+};
 use crate::{fail, target::Target};
 
 /// What every connection of this transport speaks.
@@ -31,6 +35,7 @@ pub(super) async fn connect(
     tls: &TlsConnector,
     limit: Duration,
     clock: &SharedClock,
+    meter: &Arc<Meter>,
 ) -> Result<(Socket, ConnectionInfo)> {
     let deadline = clock.now() + limit;
     let timeout = || fail::connect_timeout(target.authority(), limit);
@@ -53,9 +58,13 @@ pub(super) async fn connect(
     let start = clock.now();
     let stream = connect_any(&addresses, deadline, clock, target, limit).await?;
     info.tcp = Some(Span { start, end: clock.now() });
-    let tcp = Tcp::new(stream, clock.clone()).map_err(|e| fail::connect(target.authority(), e.into()))?;
+    meter.opened.fetch_add(1, Relaxed);
+    let tcp = Tcp::new(stream, clock.clone(), start, meter.clone())
+        .map_err(|e| fail::connect(target.authority(), e.into()))?;
     if !target.origin.tls {
-        return Ok((Socket::Plain(tcp), info));
+        let socket = Socket::Plain(tcp);
+        info.stamps = Some(socket.stamps());
+        return Ok((socket, info));
     }
 
     let name = ServerName::try_from(target.host.to_owned())
@@ -64,7 +73,9 @@ pub(super) async fn connect(
     let stream = before(deadline, clock, tls.connect(name, tcp)).await.ok_or_else(timeout)?;
     let stream = stream.map_err(|e| fail::tls(target.authority(), e))?;
     info.tls = Some(Span { start, end: clock.now() });
-    Ok((Socket::Tls(Box::new(stream)), info))
+    let socket = Socket::Tls(Box::new(stream));
+    info.stamps = Some(socket.stamps());
+    Ok((socket, info))
 }
 
 /// Tries the addresses in the resolver's order, each for its share of the time left, so that a dead one does

@@ -14,14 +14,11 @@ use bytes::{Buf, buf::Chain};
 use llms_core::{CallContext, Error, event::Stamp, observe::CallEvent};
 use tokio::io::AsyncWrite;
 
-use super::socket::Socket;
+use super::{scratch, socket::Socket};
 use crate::{
     fail,
     http1::{HeadParser, ResponseHead},
 };
-
-/// Room made for each read of the head.
-const READ: usize = 4 << 10;
 
 /// The head of an answer, and what came with it.
 pub(super) struct Answer {
@@ -56,8 +53,8 @@ pub(super) async fn exchange(
         ctx,
         total: head.len() as u64 + body.len() as u64,
         out: head.chain(body),
-        sending: Sending::Writing,
-        received: Vec::with_capacity(READ),
+        sending: Sending::Ready,
+        received: Vec::new(),
         parser: HeadParser::new(to_head_request),
         head: None,
     };
@@ -71,13 +68,19 @@ struct Exchange<'a> {
     total: u64,
     out: Chain<&'a [u8], &'a [u8]>,
     sending: Sending,
+    /// What has come of a head that did not come in one read.
     received: Vec<u8>,
     parser: HeadParser,
     /// A head that is complete while the request is still being written.
-    head: Option<(ResponseHead, usize, Stamp)>,
+    head: Option<Headed>,
 }
 
+/// A head, what came with it of the body, and the stamp of the read that completed it.
+type Headed = (ResponseHead, Vec<u8>, Stamp);
+
 enum Sending {
+    /// Nothing has been written.
+    Ready,
     Writing,
     Flushing,
     Done,
@@ -98,9 +101,7 @@ impl Exchange<'_> {
         if sending.is_pending() && self.head.as_ref().is_some_and(|(head, ..)| head.status < 400) {
             return Poll::Pending;
         }
-        let Some((head, used, stamp)) = self.head.take() else { return Poll::Pending };
-        let mut rest = std::mem::take(&mut self.received);
-        rest.drain(..used);
+        let Some((head, rest, stamp)) = self.head.take() else { return Poll::Pending };
         Poll::Ready(Ok(Answer { head, stamp, rest, sent_whole: matches!(self.sending, Sending::Done) }))
     }
 
@@ -108,6 +109,12 @@ impl Exchange<'_> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let step = match self.sending {
+                Sending::Ready => {
+                    self.sending = Sending::Writing;
+                    let at = self.socket.now();
+                    self.ctx.emit(|| CallEvent::Writing { at });
+                    continue;
+                }
                 Sending::Done | Sending::Failed(_) => return Poll::Ready(()),
                 Sending::Writing => {
                     let mut slices = [IoSlice::new(&[]); 2];
@@ -136,7 +143,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(ResponseHead, usize, Stamp), Failure>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Headed, Failure>> {
         loop {
             if let Sending::Failed(error) = &mut self.sending
                 && let Some(e) = error.take_if(|e| !fail::peer_gone(e.kind()))
@@ -144,20 +151,36 @@ impl Exchange<'_> {
                 // Not the peer's doing, so there is nothing to wait for.
                 return Poll::Ready(Err(Failure { error: fail::send(self.whom, e), silent: false }));
             }
-            self.received.reserve(READ);
-            let read = ready!(self.socket.poll_append(cx, &mut self.received));
-            if !matches!(read, Ok(1..)) {
-                return Poll::Ready(Err(self.no_answer(read.err())));
-            }
-            match self.parser.parse(&self.received) {
+            match ready!(scratch::with(|buf| self.poll_parse(cx, buf))) {
                 Ok(None) => {}
-                Ok(Some((head, used))) => return Poll::Ready(Ok((head, used, self.socket.stamp(0)))),
-                Err(fault) => {
-                    let error = fail::malformed_head(self.whom, fault);
-                    return Poll::Ready(Err(Failure { error, silent: false }));
-                }
+                Ok(Some(headed)) => return Poll::Ready(Ok(headed)),
+                Err(failure) => return Poll::Ready(Err(failure)),
             }
         }
+    }
+
+    /// One read, parsed where it lies; nearly every head comes whole, and is not copied.
+    fn poll_parse(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Option<Headed>, Failure>> {
+        let read = match ready!(self.socket.poll_receive(cx, buf)) {
+            Ok(n) if n > 0 => &buf[..n],
+            ended => return Poll::Ready(Err(self.no_answer(ended.err()))),
+        };
+        let seen = if self.received.is_empty() {
+            read
+        } else {
+            self.received.extend_from_slice(read);
+            &self.received
+        };
+        Poll::Ready(match self.parser.parse(seen) {
+            Ok(Some((head, used))) => Ok(Some((head, seen[used..].to_vec(), self.socket.stamp(0)))),
+            Ok(None) => {
+                if self.received.is_empty() {
+                    self.received.extend_from_slice(read);
+                }
+                Ok(None)
+            }
+            Err(fault) => Err(Failure { error: fail::malformed_head(self.whom, fault), silent: false }),
+        })
     }
 
     /// The connection ended, politely (`None`) or not, before the head was complete.

@@ -7,10 +7,17 @@
 mod body;
 mod connect;
 mod exchange;
+mod kernel;
+mod meter;
 mod pool;
+mod realtime;
+mod scratch;
 mod socket;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use async_trait::async_trait;
 use http::{Method, Uri, header};
@@ -18,7 +25,7 @@ use llms_core::{
     CallContext, Error, ErrorCode, Result,
     observe::{CallEvent, ConnectionInfo},
     time::{SharedClock, real_clock},
-    wire::{Prepared, Reply, StampSource, Transport, TransportInfo},
+    wire::{Prepared, Reply, Transport, TransportCounters, TransportInfo},
 };
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -26,6 +33,7 @@ use tokio_rustls::TlsConnector;
 use self::{
     body::DirectBody,
     exchange::{Answer, Failure, exchange},
+    meter::Meter,
     pool::Pool,
     socket::Socket,
 };
@@ -58,6 +66,7 @@ struct Shared {
     options: Options,
     tls: TlsConnector,
     pool: Pool,
+    meter: Arc<Meter>,
 }
 
 impl Direct {
@@ -65,7 +74,8 @@ impl Direct {
     pub fn new(options: Options) -> Self {
         let tls = TlsConnector::from(Arc::new(tls::client_config(&options.roots)));
         let pool = Pool::new(options.max_idle_per_host, options.idle_timeout);
-        Self(Arc::new(Shared { options, tls, pool }))
+        let meter = Arc::new(Meter::new(options.kernel_stamps));
+        Self(Arc::new(Shared { options, tls, pool, meter }))
     }
 
     /// Idle connections kept at present, all hosts together.
@@ -74,7 +84,7 @@ impl Direct {
     }
 
     async fn connect(&self, target: &Target<'_>, clock: &SharedClock) -> Result<(Socket, ConnectionInfo)> {
-        connect::connect(target, &self.0.tls, self.0.options.connect_timeout, clock).await
+        connect::connect(target, &self.0.tls, self.0.options.connect_timeout, clock, &self.0.meter).await
     }
 
     /// An idle connection that still lives, or a new one.
@@ -82,12 +92,16 @@ impl Direct {
         if self.keeps() {
             while let Some(mut socket) = self.0.pool.take(&target.origin, ctx.now()) {
                 if socket.is_alive() {
-                    let protocol = Some(connect::PROTOCOL.to_owned());
-                    return Ok((
-                        socket,
-                        ConnectionInfo { reused: Some(true), protocol, ..ConnectionInfo::default() },
-                    ));
+                    self.0.meter.reused.fetch_add(1, Relaxed);
+                    let info = ConnectionInfo {
+                        reused: Some(true),
+                        protocol: Some(connect::PROTOCOL.to_owned()),
+                        stamps: Some(socket.stamps()),
+                        ..ConnectionInfo::default()
+                    };
+                    return Ok((socket, info));
                 }
+                self.0.meter.found_dead.fetch_add(1, Relaxed);
             }
         }
         self.connect(target, &ctx.clock).await
@@ -139,6 +153,7 @@ impl Transport for Direct {
             // Not a byte came back on a connection that had been idle: it had most likely been given up by the
             // server meanwhile. Once more, on a fresh one; only once, because that one is not reused.
             let at = ctx.now();
+            self.0.meter.resent.fetch_add(1, Relaxed);
             ctx.emit(|| CallEvent::Resent { at });
             drop(socket);
             (socket, connection) = self.connect(&target, &ctx.clock).await?;
@@ -159,9 +174,13 @@ impl Transport for Direct {
     fn info(&self) -> TransportInfo {
         TransportInfo {
             name: "direct".into(),
-            stamps: StampSource::User,
+            stamps: self.0.meter.stamps(),
             connections: self.0.options.policy.in_words().into(),
         }
+    }
+
+    fn counters(&self) -> Option<TransportCounters> {
+        Some(self.0.meter.counters())
     }
 
     /// Idle connections that exist already count. With a new connection per request there is nothing to open.

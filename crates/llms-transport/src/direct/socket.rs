@@ -1,12 +1,13 @@
-//! The stamped socket: the one place where bytes come in, and where each read gets its stamp, below TLS too.
+//! The stamped socket: the one place where bytes come in, and where each read gets its stamps, below TLS too.
 //!
-//! Kernel receive stamps (`recvmsg` with `SO_TIMESTAMPNS`) belong into [`Tcp::poll_read`], the only reader of
-//! the socket: it would fill [`Arrival::kernel`], and nothing else changes.
+//! [`Tcp::poll_receive`] is the only reader of the socket: one system call a read, which brings the bytes and, on Linux,
+//! the kernel's receive stamp of the last segment among them ([`super::kernel`]); the user-space stamp is taken when it
+//! returns. Where the kernel does not stamp there is only the latter, and the connection says so.
 
 use std::{
-    future::Future,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -14,12 +15,20 @@ use std::{
 use llms_core::{
     event::Stamp,
     time::{SharedClock, Timestamp},
+    wire::StampSource,
 };
+#[cfg(unix)]
+use tokio::io::Interest;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
+
+use super::{
+    kernel::{self, Received},
+    meter::{Meter, Tally},
+};
 
 /// Probes of an idle peer: first after this much silence, then at this interval. A vanished host must not look
 /// like a slow model for ever.
@@ -38,13 +47,25 @@ struct Arrival {
 pub(super) struct Tcp {
     stream: TcpStream,
     clock: SharedClock,
+    meter: Arc<Meter>,
+    /// Whether the kernel stamps what arrives here.
+    stamped: bool,
     latest: Arrival,
+    /// What arrives has arrived after this: the latest kernel stamp, at first the opening of the connection.
+    earliest: Timestamp,
     /// Reads that brought bytes, over the life of the connection, modulo 2^32.
     reads: u32,
+    /// Not yet in the meter.
+    tally: Tally,
 }
 
 impl Tcp {
-    pub(super) fn new(stream: TcpStream, clock: SharedClock) -> io::Result<Self> {
+    pub(super) fn new(
+        stream: TcpStream,
+        clock: SharedClock,
+        opened: Timestamp,
+        meter: Arc<Meter>,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(unix)]
         {
@@ -54,7 +75,80 @@ impl Tcp {
             sockopt::set_tcp_keepintvl(&stream, KEEPALIVE)?;
             sockopt::set_tcp_keepcnt(&stream, 3)?;
         }
-        Ok(Self { stream, clock, latest: Arrival::default(), reads: 0 })
+        #[cfg(unix)]
+        let stamped = meter.stamps() == StampSource::Kernel && kernel::enable(&stream).is_ok();
+        #[cfg(not(unix))]
+        let stamped = false;
+        Ok(Self {
+            stream,
+            clock,
+            meter,
+            stamped,
+            latest: Arrival::default(),
+            earliest: opened,
+            reads: 0,
+            tally: Tally::default(),
+        })
+    }
+
+    /// One read, stamped; 0 at the end of the connection.
+    #[inline]
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Received { length, wall } = if self.stamped {
+            ready!(self.poll_receive_stamped(cx, buf))?
+        } else {
+            let mut buf = ReadBuf::new(buf);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            self.tally.calls += 1;
+            Received { length: buf.filled().len(), wall: None }
+        };
+        if length > 0 {
+            let user = self.clock.now();
+            // Kernel stamps lie on the machine's clock, and are of no meaning on another.
+            let kernel = wall
+                .filter(|_| self.clock.is_real())
+                .and_then(|wall| self.meter.realtime.convert(wall, self.earliest, user));
+            if let Some(kernel) = kernel {
+                self.earliest = kernel;
+                self.tally.stamped += 1;
+            }
+            self.latest = Arrival { user, kernel };
+            self.reads = self.reads.wrapping_add(1);
+            self.tally.reads += 1;
+            self.tally.bytes += length as u64;
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    /// `recvmsg` once a read. Bytes that did not fill the buffer were all there were: saying so to the reactor (by the
+    /// only word it knows, `WouldBlock`) spares the call that would find nothing. What comes meanwhile wakes anew.
+    #[cfg(unix)]
+    #[inline]
+    fn poll_receive_stamped(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Received>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let mut got = None;
+            let calls = &mut self.tally.calls;
+            let tried = self.stream.try_io(Interest::READABLE, || {
+                *calls += 1;
+                let received = got.insert(kernel::receive(&self.stream, buf)?);
+                if (1..buf.len()).contains(&received.length) {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
+            });
+            match (got, tried) {
+                (Some(received), _) => return Poll::Ready(Ok(received)),
+                (None, Err(e)) if e.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(e)),
+                (None, _) => {}
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn poll_receive_stamped(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<Received>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// Whether nothing has arrived since the last read. Asks the kernel, not the reactor, whose knowledge may
@@ -77,15 +171,17 @@ impl Tcp {
     }
 }
 
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        self.meter.add(&mut self.tally);
+    }
+}
+
+/// What TLS reads through.
 impl AsyncRead for Tcp {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut me.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            me.latest = Arrival { user: me.clock.now(), kernel: None };
-            me.reads = me.reads.wrapping_add(1);
-        }
+        let length = ready!(self.get_mut().poll_receive(cx, buf.initialize_unfilled()))?;
+        buf.advance(length);
         Poll::Ready(Ok(()))
     }
 }
@@ -154,6 +250,24 @@ impl Socket {
         self.tcp_mut().clock.clone_from(clock);
     }
 
+    /// The instant that stamps of this connection mean.
+    pub(super) fn stamps(&self) -> StampSource {
+        if self.tcp().stamped { StampSource::Kernel } else { StampSource::User }
+    }
+
+    /// A read of a chunked body brought payload, merged from several chunks or not.
+    pub(super) fn count_chunked(&mut self, merged: bool) {
+        let tally = &mut self.tcp_mut().tally;
+        tally.chunked += 1;
+        tally.merged += u64::from(merged);
+    }
+
+    /// What was counted so far goes to the meter: an answer has ended.
+    pub(super) fn settle(&mut self) {
+        let tcp = self.tcp_mut();
+        tcp.meter.add(&mut tcp.tally);
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.tcp().clock.now()
     }
@@ -170,11 +284,19 @@ impl Socket {
         Stamp { user, kernel, read }
     }
 
-    /// Appends to `buf` what is there, at most its spare capacity; 0 at the end of the connection. Never
-    /// allocates: make room first. On a plain connection one socket read; under TLS those that complete a record.
-    pub(super) fn poll_append(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-        debug_assert!(buf.capacity() > buf.len(), "a read without room would look like the end");
-        pin!(self.read_buf(buf)).poll(cx)
+    /// Fills `buf` from its front with what is there; 0 at the end of the connection. On a plain connection one
+    /// socket read; under TLS those that complete a record.
+    #[inline]
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        debug_assert!(!buf.is_empty(), "a read without room would look like the end");
+        match self {
+            Self::Plain(tcp) => tcp.poll_receive(cx, buf),
+            Self::Tls(tls) => {
+                let mut buf = ReadBuf::new(buf);
+                ready!(Pin::new(&mut **tls).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+        }
     }
 
     /// Whether an idle connection can take a request: the server has not closed it, nor sent anything unasked.
@@ -184,19 +306,9 @@ impl Socket {
             None if cfg!(unix) && matches!(self, Self::Plain(_)) => false,
             // TLS may have something of its own to say (session tickets) on a healthy connection.
             None => {
-                let mut byte = [0; 1];
                 let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+                self.poll_receive(&mut cx, &mut [0; 1]).is_pending()
             }
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
         }
     }
 }

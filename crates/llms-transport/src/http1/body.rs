@@ -4,7 +4,11 @@ use super::{Framing, Malformed, chunked::Chunked};
 
 /// Decodes one body. Feed it the bytes as they arrive; it moves the payload to their front.
 #[derive(Debug)]
-pub struct BodyDecoder(State);
+pub struct BodyDecoder {
+    state: State,
+    /// Chunks begun, of a chunked body.
+    chunks: Option<u64>,
+}
 
 #[derive(Debug)]
 enum State {
@@ -32,32 +36,34 @@ pub struct Decoded {
 impl BodyDecoder {
     /// A decoder for a body framed like this.
     pub fn new(framing: Framing) -> Self {
-        Self(match framing {
+        let state = match framing {
             Framing::Empty | Framing::Length(0) => State::Complete,
             Framing::Length(total) => State::Length { left: total, total },
             Framing::Chunked => State::Chunked(Chunked::default()),
             Framing::Close => State::Close,
-        })
+        };
+        Self { state, chunks: (framing == Framing::Chunked).then_some(0) }
     }
 
     /// Decodes the next bytes, moving their payload to the front. Payload before a fault is still delivered;
     /// ask [`fault`](Self::fault) afterwards.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
-        match &mut self.0 {
+        match &mut self.state {
             State::Length { left, .. } => {
                 let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 if *left == 0 {
-                    self.0 = State::Complete;
+                    self.state = State::Complete;
                 }
                 Decoded { payload: n, used: n }
             }
             State::Chunked(chunked) => {
                 let (decoded, fault) = chunked.decode(bytes);
+                self.chunks = Some(chunked.begun());
                 if let Some(fault) = fault {
-                    self.0 = State::Broken(fault);
+                    self.state = State::Broken(fault);
                 } else if chunked.is_complete() {
-                    self.0 = State::Complete;
+                    self.state = State::Complete;
                 }
                 decoded
             }
@@ -68,12 +74,17 @@ impl BodyDecoder {
 
     /// Whether the whole body has been decoded.
     pub fn is_complete(&self) -> bool {
-        matches!(self.0, State::Complete)
+        matches!(self.state, State::Complete)
+    }
+
+    /// Chunks begun so far, the empty last one left out; `None` when the body is not chunked.
+    pub fn chunks(&self) -> Option<u64> {
+        self.chunks
     }
 
     /// What is wrong with the coding, once something is.
     pub fn fault(&self) -> Option<&Malformed> {
-        match &self.0 {
+        match &self.state {
             State::Broken(fault) => Some(fault),
             _ => None,
         }
@@ -84,8 +95,8 @@ impl BodyDecoder {
     /// # Errors
     /// What is missing, in words.
     pub fn end(&mut self) -> Result<(), String> {
-        match &self.0 {
-            State::Close => self.0 = State::Complete,
+        match &self.state {
+            State::Close => self.state = State::Complete,
             State::Complete => {}
             State::Length { left, total } => {
                 return Err(format!("after {} of {total} bytes of the body", total - left));

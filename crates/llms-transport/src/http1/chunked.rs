@@ -13,6 +13,8 @@ pub(super) struct Chunked {
     left: u64,
     /// Bytes of the size line so far.
     line: usize,
+    /// Chunks begun, the empty last one left out.
+    begun: u64,
     /// The trailer section so far; empty, and unallocated, for nearly every server.
     trailer: Vec<u8>,
 }
@@ -45,6 +47,10 @@ enum At {
 impl Chunked {
     pub(super) fn is_complete(&self) -> bool {
         self.at == At::End
+    }
+
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// Where the body broke off, for the message of a premature close.
@@ -108,7 +114,7 @@ impl Chunked {
         if digits == 0 || !rest[digits..].starts_with(b"\r\n") {
             return None;
         }
-        (self.left, self.at) = (size, if size == 0 { At::TrailerStart } else { At::Data });
+        (self.left, self.at) = (size, self.behind_size(size));
         Some(digits + 2)
     }
 
@@ -131,7 +137,7 @@ impl Chunked {
             (At::MoreSize | At::Blank, b';') | (At::Extension, _) => self.count_line(At::Extension)?,
             (At::SizeLf, b'\n') => {
                 self.line = 0;
-                if self.left == 0 { At::TrailerStart } else { At::Data }
+                self.behind_size(self.left)
             }
             (At::DataCr, b'\r') => At::DataLf,
             (At::DataLf, b'\n') => At::Size,
@@ -156,6 +162,16 @@ impl Chunked {
             (state @ (At::Data | At::End), _) => state,
         };
         Ok(())
+    }
+
+    /// What follows a size line.
+    fn behind_size(&mut self, size: u64) -> At {
+        if size == 0 {
+            At::TrailerStart
+        } else {
+            self.begun += 1;
+            At::Data
+        }
     }
 
     fn count_line(&mut self, next: At) -> Result<At, Malformed> {

@@ -16,7 +16,7 @@ use llms_core::{
     CallContext, Error, ErrorCode, Result,
     event::Stamp,
     observe::{CallEvent, ConnectionInfo},
-    wire::{Prepared, Reply, StampSource, Transport, TransportInfo},
+    wire::{Prepared, Reply, StampSource, Transport, TransportCounters, TransportInfo},
 };
 use reqwest::redirect;
 
@@ -114,6 +114,7 @@ impl Transport for Pooled {
         let connection = ConnectionInfo {
             reused: Some(!connected),
             protocol: Some(format!("{:?}", response.version())),
+            stamps: Some(StampSource::User),
             ..ConnectionInfo::default()
         };
         ctx.emit(|| CallEvent::Connected(&connection));
@@ -131,6 +132,11 @@ impl Transport for Pooled {
             stamps: StampSource::User,
             connections: self.options.policy.in_words().into(),
         }
+    }
+
+    /// reqwest keeps no such books.
+    fn counters(&self) -> Option<TransportCounters> {
+        None
     }
 
     /// reqwest opens connections when it needs them; there is nothing to do.

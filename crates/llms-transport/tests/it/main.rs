@@ -10,4 +10,5 @@ mod errors;
 mod reuse;
 mod server;
 mod stale;
+mod stamps;
 mod tls;

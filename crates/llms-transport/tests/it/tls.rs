@@ -18,7 +18,7 @@ use crate::{
 
 /// How the server ends a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
+pub(crate) enum Goodbye {
     /// Serves until the client leaves.
     Never,
     /// After each answer, with a `close_notify`.
@@ -27,13 +27,13 @@ enum Goodbye {
     Rude,
 }
 
-struct Tls {
+pub(crate) struct Tls {
     address: SocketAddr,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 impl Tls {
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/", self.address.port())
     }
 }
@@ -58,7 +58,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answer: Arc<Vec<u8>>, g
 }
 
 /// A server for `localhost` on 127.0.0.1, and options that trust it.
-async fn start(answer: impl Into<Vec<u8>>, goodbye: Goodbye) -> Tls {
+pub(crate) async fn start(answer: impl Into<Vec<u8>>, goodbye: Goodbye) -> Tls {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = Roots::default();
     roots.add_der(key.cert.der().to_vec()).unwrap();
