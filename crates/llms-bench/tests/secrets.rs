@@ -253,7 +253,6 @@ fn quoted_by_what_is_no_api() {
 }
 
 #[test]
-#[ignore = "known: a server that calls its model by the key is quoted by doctor: providers give the name on as it is"]
 fn given_back_as_answer_id_and_model() {
     quoted(Quotes::Answered, &[0, 3]);
 }

@@ -18,7 +18,7 @@ use llms_core::{
     health::HealthProbe,
     wire::{
         headers::{bearer, sensitive, user_headers},
-        refusal::redact,
+        refusal::clean,
     },
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -177,15 +177,11 @@ impl Config {
 
     /// `text` of a server without the keys it may quote; borrowed where it quotes none.
     pub(crate) fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.secrets().any(|s| text.contains(s)) {
-            Cow::Owned(redact(text, self.secrets()))
-        } else {
-            Cow::Borrowed(text)
-        }
+        clean(text, self.secrets())
     }
 
     /// What may never be printed.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> + Clone {
         self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 

@@ -131,9 +131,9 @@ impl Decoder {
 
     fn message_start(&mut self, data: &str, stamp: Stamp, sink: &mut dyn EventSink) -> Result<()> {
         let head = self.parse::<MessageStart<'_>>(data, "a message_start")?.message;
-        self.id = head.id.as_deref().map(str::to_owned);
-        self.model = head.model.as_deref().map(str::to_owned);
-        let (id, model) = (head.id.map(|t| t.0), head.model.map(|t| t.0));
+        let clean = |name: Option<Text<'_>>| name.map(|t| self.config.clean(&t).into_owned());
+        (self.id, self.model) = (clean(head.id), clean(head.model));
+        let [id, model] = [&self.id, &self.model].map(|t| t.as_deref().map(Cow::Borrowed));
         sink.event(StreamEvent::Start { id, model }, stamp);
         if let Some(usage) = &head.usage {
             self.usage(usage, stamp, sink, true);
@@ -277,7 +277,7 @@ impl Decoder {
         let Some(ending) = delta else { return Ok(()) };
         self.said.ending(&ending);
         if let Some(reason) = ending.reason {
-            let reason = finish_reason(reason);
+            let reason = finish_reason(&self.config, &reason);
             self.finish = Some(reason.clone());
             sink.event(StreamEvent::Finish(reason), stamp);
         }
@@ -304,13 +304,13 @@ pub(crate) fn meaningful(input: &RawValue) -> Option<&str> {
     (!empty).then_some(text)
 }
 
-pub(crate) fn finish_reason(word: Text<'_>) -> FinishReason {
-    match &*word {
+pub(crate) fn finish_reason(config: &Config, word: &str) -> FinishReason {
+    match word {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::ContentFilter,
-        _ => FinishReason::Other(word.0.into_owned()),
+        _ => FinishReason::Other(config.clean(word).into_owned()),
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) fn read(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Resu
         return Err(error::new(OP, ErrorCode::InvalidResponse, message));
     };
     let mut response = ChatResponse {
-        model: answer.model.map(|t| t.0.into_owned()),
-        id: answer.id.map(|t| t.0.into_owned()),
+        model: answer.model.map(|t| config.clean(&t).into_owned()),
+        id: answer.id.map(|t| config.clean(&t).into_owned()),
         ..ChatResponse::default()
     };
     for block in content {
@@ -46,7 +46,7 @@ pub(crate) fn read(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Resu
         Ending { reason: answer.stop_reason, sequence: answer.stop_sequence, details: answer.stop_details };
     said.ending(&ending);
     response.usage = said.counts.reported();
-    response.finish_reason = ending.reason.map(finish_reason);
+    response.finish_reason = ending.reason.map(|word| finish_reason(config, &word));
     said.report(config, report);
     Ok(response)
 }

@@ -266,7 +266,7 @@ impl Config {
     }
 
     /// What may never be printed.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> + Clone {
         self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 }

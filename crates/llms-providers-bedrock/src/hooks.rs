@@ -8,7 +8,10 @@ use http::HeaderMap;
 use llms_core::{
     Usage,
     observe::HookValue,
-    wire::{Hooks, refusal::redact},
+    wire::{
+        Hooks,
+        refusal::{clean, redact},
+    },
 };
 
 use crate::{config::Config, guardrail::Guardrail};
@@ -171,10 +174,10 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// Reports what there is.
-    pub(crate) fn report(&self, report: &mut Hooks<'_>) {
+    pub(crate) fn report(&self, config: &Config, report: &mut Hooks<'_>) {
         let mut text = |key, value: Option<&str>| {
             if let Some(text) = value {
-                report(key, HookValue::Text(text));
+                report(key, HookValue::Text(&clean(text, config.secrets())));
             }
         };
         text(SERVICE_TIER, self.service_tier.as_deref());

@@ -23,7 +23,7 @@ use llms_core::{
     health::{self, Health, HealthProbe},
     observe::CallEvent,
     registry::{BuildContext, ModelFactory, Registry},
-    wire::{Delivery, Transport},
+    wire::{Delivery, Transport, refusal::clean_names},
 };
 
 use crate::{
@@ -186,9 +186,16 @@ impl ChatModel for Model {
             .await;
         call.end();
         if let Ok((_, facts)) = &answered {
-            ctx.emit_hooks(|report| facts.report(report));
+            ctx.emit_hooks(|report| facts.report(&self.config, report));
         }
-        settle(&call, answered.map(|(response, _)| response))
+        settle(
+            &call,
+            answered.map(|(mut response, _)| {
+                let ChatResponse { id, model, finish_reason, .. } = &mut response;
+                clean_names(id, model, finish_reason, self.config.secrets());
+                response
+            }),
+        )
     }
 
     async fn drive(

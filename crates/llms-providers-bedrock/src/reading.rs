@@ -10,7 +10,10 @@ use aws_sdk_bedrockruntime::{error::SdkError, primitives::event_stream::EventRec
 use aws_smithy_types::event_stream::RawMessage;
 use llms_core::{
     CallContext, EventSink, Outcome, Result, Stamp,
-    wire::progress::{Watch, watched},
+    wire::{
+        progress::{Watch, watched},
+        refusal::clean_names,
+    },
 };
 
 use crate::{call::Call, error, hooks::Facts, model::settle};
@@ -65,8 +68,13 @@ where
     }
     let outcome =
         read.and_then(|_| decoder.outcome().ok_or_else(|| error::truncated(call, decoder.terminal())));
+    let outcome = outcome.map(|mut outcome| {
+        let Outcome { id, model, finish_reason, .. } = &mut outcome;
+        clean_names(id, model, finish_reason, call.config().secrets());
+        outcome
+    });
     call.end();
-    ctx.emit_hooks(|report| decoder.facts().report(report));
+    ctx.emit_hooks(|report| decoder.facts().report(call.config(), report));
     settle(call, outcome)
 }
 

@@ -15,7 +15,10 @@ use llms_core::{
     Capabilities, ChatOptions, ModelInfo, Result,
     config::{ConfigErrors, Env, ModelConfig, shown_address},
     health::HealthProbe,
-    wire::headers::{bearer, user_headers},
+    wire::{
+        headers::{bearer, user_headers},
+        refusal::clean,
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -162,14 +165,13 @@ impl Config {
     }
 
     /// What may never be printed.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> + Clone {
         self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 
     /// A name that the server gave, unless it quotes a secret.
     pub(crate) fn clean(&self, name: &str) -> String {
-        let quotes = self.secrets().any(|secret| secret.len() >= 4 && name.contains(secret));
-        if quotes { "[redacted]".to_owned() } else { name.to_owned() }
+        clean(name, self.secrets()).into_owned()
     }
 
     /// Who answers, where, and what it can do.

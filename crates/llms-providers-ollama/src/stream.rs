@@ -98,7 +98,7 @@ impl Decoder {
         self.measured = line.measured();
         let owned = |text: Option<Text<'a>>| text.map(|t| t.into_inner().into_owned());
         self.outcome.usage = line.usage();
-        self.outcome.finish_reason = finish_reason(line.done_reason.as_deref(), self.calls > 0);
+        self.outcome.finish_reason = finish_reason(&self.config, line.done_reason.as_deref(), self.calls > 0);
         self.remote = (owned(line.remote_model), owned(line.remote_host));
         if let Some(usage) = self.outcome.usage {
             sink.event(StreamEvent::Usage(usage), stamp);
@@ -188,13 +188,13 @@ fn is_no_answer(reason: &str) -> bool {
 }
 
 /// Ollama says `stop` also when it ends to have tools called.
-fn finish_reason(word: Option<&str>, calls: bool) -> Option<FinishReason> {
+fn finish_reason(config: &Config, word: Option<&str>, calls: bool) -> Option<FinishReason> {
     match word {
         None | Some("" | "stop") if calls => Some(FinishReason::ToolCalls),
         None | Some("") => None,
         Some("stop") => Some(FinishReason::Stop),
         Some("length") => Some(FinishReason::Length),
-        Some(other) => Some(FinishReason::Other(other.to_owned())),
+        Some(other) => Some(FinishReason::Other(config.clean(other))),
     }
 }
 
@@ -289,7 +289,7 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
             .map(|text| ReasoningBlock { text: text.clone(), ..ReasoningBlock::default() })
             .collect(),
         reasoning,
-        finish_reason: finish_reason(answer.done_reason.as_deref(), !tool_calls.is_empty()),
+        finish_reason: finish_reason(config, answer.done_reason.as_deref(), !tool_calls.is_empty()),
         tool_calls,
         usage,
         model: answer.model.map(|model| config.clean(&model)),

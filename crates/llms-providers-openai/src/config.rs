@@ -12,14 +12,17 @@
 //! | `AZURE_OPENAI_ENDPOINT` | base URL when `azure_deployment` is given and the configuration names none |
 //! | `OPENAI_API_VERSION` | `api-version` of Azure deployment paths when the configuration names none |
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use llms_core::{
-    CallPhase, Capabilities, ChatOptions, Error, ErrorCode, ModelInfo, Result,
+    CallPhase, Capabilities, ChatOptions, Error, ErrorCode, FinishReason, ModelInfo, Outcome, Result,
     config::{ConfigErrors, Env, ModelConfig, key_may_go_to, parse_base_url},
     health::HealthProbe,
-    wire::headers::{bearer, sensitive, user_headers},
+    wire::{
+        headers::{bearer, sensitive, user_headers},
+        refusal::{clean, clean_names},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -262,8 +265,28 @@ impl Config {
     }
 
     /// What may never be printed.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> + Clone {
         self.secrets.iter().map(ExposeSecret::expose_secret)
+    }
+
+    /// A name that the server gave, without the secrets that it may quote.
+    pub(crate) fn clean<'t>(&self, name: &'t str) -> Cow<'t, str> {
+        clean(name, self.secrets())
+    }
+
+    /// A reason to stop, without the secrets that its word may quote.
+    pub(crate) fn clean_reason(&self, reason: FinishReason) -> FinishReason {
+        match reason {
+            FinishReason::Other(word) => FinishReason::Other(self.clean(&word).into_owned()),
+            known => known,
+        }
+    }
+
+    /// How a stream ended, with its names cleaned.
+    pub(crate) fn cleaned(&self, mut outcome: Outcome) -> Outcome {
+        let Outcome { id, model, finish_reason, .. } = &mut outcome;
+        clean_names(id, model, finish_reason, self.secrets());
+        outcome
     }
 
     /// Whether a text quotes what may never be printed.

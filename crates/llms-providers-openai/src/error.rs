@@ -45,7 +45,11 @@ pub(crate) fn model_missing(config: &Config, names: &[&str]) -> Error {
     const SHOWN: usize = 8;
     let shown = names[..names.len().min(SHOWN)].join(", ");
     let more = if names.len() > SHOWN { ", …" } else { "" };
-    let message = format!("the server does not list the model `{}`; it lists {shown}{more}", config.model);
+    let message = format!(
+        "the server does not list the model `{}`; it lists {shown}{more}; name one of these as the \
+         model, or probe with one token where the list is not complete",
+        config.model
+    );
     new("openai.health", ErrorCode::ModelNotAvailable, redact(&message, config.secrets()))
 }
 

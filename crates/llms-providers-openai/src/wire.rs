@@ -21,11 +21,6 @@ impl Label<'_> {
         self.0.map(Cow::into_owned)
     }
 
-    /// The same text, borrowed.
-    pub(crate) fn borrowed(&self) -> Option<Cow<'_, str>> {
-        self.0.as_deref().map(Cow::Borrowed)
-    }
-
     /// Puts the text into `slot`; copied only when it differs.
     pub(crate) fn set(&self, slot: &mut Option<String>) {
         if let Some(new) = self.0.as_deref()

@@ -2,13 +2,16 @@
 //!
 //! No vendor rules here: which status or word means what stands in each provider's `classify`.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use crate::FinishReason;
 use http::{HeaderMap, header};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "[redacted]";
+/// Shortest secret looked for, in bytes.
+const LEAST_SECRET: usize = 4;
 /// Longest wait believed; more is a server's mistake.
 const MAX_WAIT: Duration = Duration::from_hours(24 * 7);
 
@@ -45,6 +48,36 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
+/// `text` of a good answer without the `secrets` that it may quote; borrowed where it quotes none, which is the rule.
+/// Nothing else is touched: names of models and ids of answers may look like keys.
+pub fn clean<'t, 's>(text: &'t str, secrets: impl Iterator<Item = &'s str> + Clone) -> Cow<'t, str> {
+    // Shorter ones would blacken ordinary words.
+    if secrets.clone().any(|s| s.len() >= LEAST_SECRET && text.contains(s)) {
+        Cow::Owned(redact(text, secrets))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The names that a server gave with an answer, without the `secrets` that a hostile one may give back as a name:
+/// they end in records and reports.
+pub fn clean_names<'s>(
+    id: &mut Option<String>,
+    model: &mut Option<String>,
+    finish: &mut Option<FinishReason>,
+    secrets: impl Iterator<Item = &'s str> + Clone,
+) {
+    let word = match finish {
+        Some(FinishReason::Other(word)) => Some(word),
+        _ => None,
+    };
+    for name in [id.as_mut(), model.as_mut(), word].into_iter().flatten() {
+        if let Cow::Owned(cleaned) = clean(name, secrets.clone()) {
+            *name = cleaned;
+        }
+    }
+}
+
 /// `text` with every occurrence of one of `secrets`, also in the form that it has inside JSON, and everything that looks
 /// like a key, replaced: servers quote keys in their refusals.
 ///
@@ -55,7 +88,7 @@ pub fn redact<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> Str
     let mut text = text.to_owned();
     for secret in secrets {
         // A secret of a few characters would blacken ordinary words.
-        if secret.len() < 4 {
+        if secret.len() < LEAST_SECRET {
             continue;
         }
         if text.contains(secret) {

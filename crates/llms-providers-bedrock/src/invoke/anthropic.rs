@@ -11,7 +11,10 @@ use llms_core::{
     Error, ErrorCode, EventSink, FinishReason, Result, Stamp, StreamEvent, ToolCall, Usage,
     chat::ReasoningBlock,
     event::{ReasoningSeal, ToolCallDelta},
-    wire::{borrow::Text, refusal::redact},
+    wire::{
+        borrow::Text,
+        refusal::{clean, redact},
+    },
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -191,8 +194,8 @@ impl Open {
                     self.count(counts, said);
                 }
                 let (id, model) = message.map(|m| (m.id, m.model)).unwrap_or_default();
-                said.id = id.map(|t| t.0.into_owned());
-                said.model = model.map(|t| t.0.into_owned());
+                let clean = |name: Option<Text<'_>>| name.map(|t| clean(&t, config.secrets()).into_owned());
+                (said.id, said.model) = (clean(id), clean(model));
                 said.start(stamp, sink);
             }
             "content_block_start" => {

@@ -6,7 +6,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use aws_sdk_bedrockruntime::types::ResponseStream;
-use llms_core::{EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent, Usage, wire::borrow::Text};
+use llms_core::{
+    EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent, Usage,
+    wire::{borrow::Text, refusal::clean_names},
+};
 
 use super::{
     Family,
@@ -119,6 +122,7 @@ impl Decoder {
         if !said.stopped {
             return Ok(());
         }
+        clean_names(&mut said.id, &mut said.model, &mut said.finish, self.config.secrets());
         if !std::mem::replace(&mut self.finished, true)
             && let Some(reason) = finish(said)
         {

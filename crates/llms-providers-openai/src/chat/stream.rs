@@ -117,7 +117,8 @@ impl Decoder {
         model.set(&mut self.outcome.model);
         if !self.started && (id.0.is_some() || model.0.is_some()) {
             self.started = true;
-            sink.event(StreamEvent::Start { id: id.borrowed(), model: model.borrowed() }, stamp);
+            let [id, model] = [id, model].map(|name| name.0.as_deref().map(|t| self.config.clean(t)));
+            sink.event(StreamEvent::Start { id, model }, stamp);
         }
     }
 
@@ -146,7 +147,7 @@ impl Decoder {
     }
 
     fn finish_reason(&mut self, word: &str, stamp: Stamp, sink: &mut dyn EventSink) {
-        let reason = finish_reason(word, self.refused);
+        let reason = finish_reason(&self.config.clean(word), self.refused);
         // Some servers repeat it in later chunks.
         if self.outcome.finish_reason.as_ref() != Some(&reason) {
             sink.event(StreamEvent::Finish(reason.clone()), stamp);
@@ -202,7 +203,7 @@ impl wire::Decoder for Decoder {
         if !self.answered {
             return Err(error::empty(OP, "choices"));
         }
-        Ok(std::mem::take(&mut self.outcome))
+        Ok(self.config.cleaned(std::mem::take(&mut self.outcome)))
     }
 
     fn hooks(&self, report: &mut Hooks<'_>) {
@@ -236,10 +237,13 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
     let mut response = ChatResponse {
         text: message.content.map(|t| t.0.into_owned()).unwrap_or_default(),
         reasoning,
-        finish_reason: choice.finish_reason.0.map(|word| finish_reason(&word, refusal.is_some())),
+        finish_reason: choice
+            .finish_reason
+            .0
+            .map(|word| finish_reason(&config.clean(&word), refusal.is_some())),
         usage: answer.usage.and_then(WireUsage::to_usage),
-        model: answer.model.into_owned(),
-        id: answer.id.into_owned(),
+        model: answer.model.0.map(|name| config.clean(&name).into_owned()),
+        id: answer.id.0.map(|id| config.clean(&id).into_owned()),
         tool_calls: Vec::new(),
         ..ChatResponse::default()
     };

@@ -212,7 +212,8 @@ impl Decoder {
         // Behind content it would be the beginning of another answer.
         if !self.started && self.items.is_empty() && (response.id.0.is_some() || response.model.0.is_some()) {
             self.started = true;
-            let (id, model) = (response.id.borrowed(), response.model.borrowed());
+            let [id, model] =
+                [&response.id, &response.model].map(|name| name.0.as_deref().map(|t| self.config.clean(t)));
             sink.event(StreamEvent::Start { id, model }, stamp);
         }
         note(&mut self.extras, &response);
@@ -229,7 +230,7 @@ impl Decoder {
             }
         }
         let reason = match response.end(self.refused, self.items.called()) {
-            Ok(reason) => reason,
+            Ok(reason) => self.config.clean_reason(reason),
             Err("failed") => return Err(error::of_failed(&self.config, OP, data, ErrorCode::Stream)),
             Err(state) => return Err(unfinished(OP, state)),
         };
@@ -280,7 +281,7 @@ impl wire::Decoder for Decoder {
                  send the stream to its end",
             ));
         }
-        Ok(std::mem::take(&mut self.outcome))
+        Ok(self.config.cleaned(std::mem::take(&mut self.outcome)))
     }
 
     fn hooks(&self, report: &mut Hooks<'_>) {
@@ -344,15 +345,15 @@ pub(crate) fn whole(config: &Config, body: &[u8], report: &mut Hooks<'_>) -> Res
         }
     }
     let reason = match response.end(refused, !answer.tool_calls.is_empty()) {
-        Ok(reason) => reason,
+        Ok(reason) => config.clean_reason(reason),
         Err("failed") => return Err(error::of_failed(config, OP, json, ErrorCode::InvalidResponse)),
         Err(state) => return Err(unfinished(OP, state)),
     };
     Ok(ChatResponse {
         finish_reason: Some(reason),
         usage: response.usage.and_then(|u| WireUsage::from(u).to_usage()),
-        model: response.model.into_owned(),
-        id: response.id.into_owned(),
+        model: response.model.0.map(|name| config.clean(&name).into_owned()),
+        id: response.id.0.map(|id| config.clean(&id).into_owned()),
         ..answer
     })
 }
