@@ -75,15 +75,28 @@ pub struct DoctorArgs {
     /// costs and proves that the model answers. Default: what the target's table says, else cheap.
     #[arg(long, value_enum)]
     pub probe: Option<ProbeArg>,
-    /// HTTP client to probe with.
-    #[arg(long, value_enum, default_value_t = TransportKind::Direct)]
-    pub transport: TransportKind,
+    /// How to connect.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
     /// Longest wait for one target.
-    #[arg(long, value_parser = duration::parse, value_name = "TIME", default_value = "30s")]
+    #[arg(long, value_parser = some_time, value_name = "TIME", default_value = "30s")]
     pub timeout: Duration,
     /// Form of standard output.
     #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
     pub format: DoctorFormat,
+}
+
+/// How to connect.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectArgs {
+    /// HTTP client: `direct` stamps every read in the task that reads; `pooled` is what applications use.
+    #[arg(long, value_enum, default_value_t = TransportKind::Direct)]
+    pub transport: TransportKind,
+    /// Certificates (PEM) of a private authority to trust beside the public ones, repeatable; a file named by
+    /// SSL_CERT_FILE is trusted too.
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Vec<PathBuf>,
 }
 
 /// Reads a target. clap's own messages would quote it with the credentials that somebody wrote into its address.
@@ -193,6 +206,14 @@ pub struct MockServeArgs {
     pub tls_cert: Option<PathBuf>,
 }
 
+/// A duration that lets something happen.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("expected a time above 0, such as 30s".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A factor on delays.
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|f: &f64| f.is_finite() && *f > 0.0);
@@ -279,9 +300,9 @@ pub struct RunArgs {
     /// Address for --model.
     #[arg(long, value_name = "URL", help_heading = "Targets", requires = "model")]
     pub base_url: Option<String>,
-    /// HTTP client: `direct` stamps every read in the task that reads; `pooled` is what applications use.
-    #[arg(long, value_enum, default_value_t = TransportKind::Direct, help_heading = "Targets")]
-    pub transport: TransportKind,
+    /// How to connect.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 
     /// Scenario: the name of a built-in one (see `llms-bench scenarios`) or a TOML or JSON file.
     #[arg(long, value_name = "NAME|FILE", help_heading = "Work")]

@@ -76,7 +76,11 @@ struct TargetFinding {
     /// Where requests go.
     endpoint: Option<String>,
     /// What the provider found; absent when no model could be built.
-    health: Option<Health>,
+    health: Option<HealthState>,
+    /// How long the probe took, in ms; absent when it could not be made.
+    latency_ms: Option<f64>,
+    /// What the provider tells of the service.
+    details: BTreeMap<String, String>,
     /// What is wrong and what to do; absent when all is well.
     advice: Option<String>,
     /// In ms; absent where the transport cannot tell, or nothing of the kind happened.
@@ -94,7 +98,7 @@ struct TargetFinding {
 pub(crate) async fn examine(args: &DoctorArgs) -> Result<Exit, Failure> {
     let specs = targets(args)?;
     let names = unique_names(&specs)?;
-    let transport = providers::transport(args.transport)?;
+    let transport = providers::transport(&args.connect)?;
     let mut found = Findings { keys: keys(), machine: machine::findings(), targets: Vec::new() };
     for (spec, name) in specs.iter().zip(names) {
         found.targets.push(target(spec, name, args, &transport).await?);
@@ -187,6 +191,8 @@ async fn target(
         mark: Mark::Fail,
         endpoint: spec.base_url.as_deref().map(|url| shown_address(url).into_owned()),
         health: None,
+        latency_ms: None,
+        details: BTreeMap::new(),
         advice: None,
         dns_ms: None,
         tcp_ms: None,
@@ -227,7 +233,9 @@ async fn target(
         (None, Mark::Warn) => Some("the clocks disagree by more than a minute; signed requests (Bedrock) are refused from 5 minutes on: set this machine's clock".to_owned()),
         (None, _) => None,
     };
-    finding.health = Some(health);
+    finding.health = Some(health.state);
+    finding.latency_ms = health.latency.map(|d| d.as_secs_f64() * 1e3);
+    finding.details = health.details;
     Ok(finding)
 }
 

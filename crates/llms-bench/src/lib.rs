@@ -12,6 +12,7 @@ pub mod progress;
 pub mod providers;
 mod scenarios;
 pub mod session;
+mod signals;
 pub mod simulated;
 pub mod target;
 mod telemetry;

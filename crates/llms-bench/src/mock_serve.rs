@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use crate::{
     cli::MockServeArgs,
     exit::{Exit, Failure},
+    signals::asked_to_end,
 };
 
 /// Serves until interrupted.
@@ -60,25 +61,11 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
     })?;
     announce(&server, seed, args.tls_cert.as_deref())
         .map_err(|e| Failure::run(format!("cannot write to standard output: {e}")))?;
-    ended().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
+    asked_to_end().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
     let total = server.truth_log().total();
     server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
     writeln!(std::io::stdout(), "served {total} requests").ok();
     Ok(Exit::Ok)
-}
-
-/// Ctrl-C, or what service managers send.
-async fn ended() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminated.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 fn announce(

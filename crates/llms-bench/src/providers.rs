@@ -1,17 +1,19 @@
 //! The wiring of providers and transports: the only place that knows them all.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use llms_core::{
-    CallContext, ChatModel, ChatRequest, Error, ErrorCode, SharedModel,
+    CallContext, CallPhase, ChatModel, ChatRequest, Error, ErrorCode, SharedModel, TimedEvent,
     bench::{Scenario, Target, TargetInfo},
     config::process_env,
     registry::{BuildContext, Registry},
     wire::Transport,
 };
 
+use llms_transport::{Direct, Options, Pooled, Roots};
+
 use crate::{
-    cli::TransportKind,
+    cli::{ConnectArgs, TransportKind},
     exit::Failure,
     target::{TargetSpec, unique_names},
 };
@@ -27,15 +29,30 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// The HTTP client asked for.
+/// The HTTP client asked for, with the private authorities that it shall trust.
 ///
 /// # Errors
-/// When TLS cannot be set up.
-pub fn transport(kind: TransportKind) -> Result<Arc<dyn Transport>, Failure> {
-    Ok(match kind {
-        TransportKind::Direct => Arc::new(llms_transport::direct()),
-        TransportKind::Pooled => Arc::new(llms_transport::pooled()?),
+/// A file of certificates that cannot be read; when TLS cannot be set up.
+pub fn transport(connect: &ConnectArgs) -> Result<Arc<dyn Transport>, Failure> {
+    let options = Options { roots: roots(connect)?, ..Options::default() };
+    Ok(match connect.transport {
+        TransportKind::Direct => Arc::new(Direct::new(options)),
+        TransportKind::Pooled => Arc::new(Pooled::new(options)?),
     })
+}
+
+fn roots(connect: &ConnectArgs) -> Result<Roots, Failure> {
+    const VARIABLE: &str = "SSL_CERT_FILE";
+    let of_environment =
+        process_env(VARIABLE).filter(|v| !v.is_empty()).map(|v| (VARIABLE, PathBuf::from(v)));
+    let named = connect.ca_cert.iter().map(|path| ("--ca-cert", path.clone()));
+    let mut roots = Roots::default();
+    for (origin, path) in named.chain(of_environment) {
+        let wrong = |why: String| Failure::usage(format!("{origin}: {}: {why}", path.display()));
+        let pem = std::fs::read(&path).map_err(|e| wrong(format!("cannot read the certificates: {e}")))?;
+        roots.add_pem(&pem).map_err(|e| wrong(e.message().to_owned()))?;
+    }
+    Ok(roots)
 }
 
 /// Builds every target and asks each for one token, so that a wrong key, address or model is known before the
@@ -76,6 +93,10 @@ pub async fn targets(
         if let Some(model) = target.model.clone()
             && let Err(e) = first_word(&model, scenario, ctx).await
         {
+            // What cannot even be written down is wrong usage: it concerns the scenario and the options, not the server.
+            if e.phase() == Some(CallPhase::Prepare) && e.code() == ErrorCode::InvalidRequest {
+                return Err(Failure::from(e).at(format!("target {}", target.info.name)));
+            }
             target.info.unavailable = Some(describe(&e, &target.info));
             target.model = None;
         }
@@ -98,7 +119,16 @@ async fn first_word(model: &SharedModel, scenario: &Scenario, ctx: &CallContext)
     let mut request = ChatRequest::text("Say hello.").with_options(scenario.options.clone());
     request.options.max_tokens = Some(request.options.max_tokens.unwrap_or(16).min(16));
     let ctx = CallContext { deadline: Some(ctx.now() + scenario.timeout), ..ctx.clone() };
-    match model.generate(&request, &ctx).await {
+    // In the way that will be measured: a server may serve one and not the other.
+    let mut events = Vec::<TimedEvent>::new();
+    let answered = if scenario.streaming {
+        model.drive(&request, &ctx, &mut events).await.map(drop)
+    } else {
+        model.generate(&request, &ctx).await.map(drop)
+    };
+    match answered {
+        // Not one event: a page, or another protocol. A stream that breaks off is for the run to find.
+        Err(e) if e.code() == ErrorCode::StreamTruncated && events.is_empty() => Err(e),
         Err(e)
             if matches!(
                 e.code(),
@@ -139,7 +169,7 @@ fn describe(e: &Error, info: &TargetInfo) -> String {
             format!("check the model name `{}`", info.model.model)
         }
         ErrorCode::QuotaExceeded => "check credit and quota of the account".to_owned(),
-        ErrorCode::MalformedResponse => {
+        ErrorCode::MalformedResponse | ErrorCode::StreamTruncated => {
             format!("check that {at} speaks the protocol of {}", info.model.provider)
         }
         _ => "mend the request or choose another target".to_owned(),

@@ -23,6 +23,7 @@ use crate::{
     plan::{self, Plan},
     progress::Display,
     providers,
+    signals::asked_to_end,
     simulated::Simulation,
     telemetry,
 };
@@ -56,7 +57,7 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     let cancel = cancel_on_interrupt();
     let ctx = CallContext::new().with_cancel(cancel.clone());
 
-    let transport = providers::transport(args.transport)?;
+    let transport = providers::transport(&args.connect)?;
     let simulation = match plan.targets[..] {
         [] => Some(Simulation::start(args.seed, args.truth_log.as_deref())?),
         _ => None,
@@ -188,14 +189,14 @@ fn build_info() -> BuildInfo {
     }
 }
 
-/// The first Ctrl-C ends the run with what there is, the second ends the program.
+/// The first Ctrl-C or SIGTERM ends the run with what there is, the second ends the program.
 fn cancel_on_interrupt() -> CancellationToken {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if asked_to_end().await.is_ok() {
             cancelled.cancel();
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if asked_to_end().await.is_ok() {
                 std::process::exit(i32::from(Exit::Interrupted as u8));
             }
         }

@@ -75,7 +75,7 @@ pub(crate) fn tls(whom: &str, source: impl Into<Source>) -> Error {
     let source = source.into();
     let advice = match find::<rustls::Error>(&*source) {
         Some(E::InvalidCertificate(C::UnknownIssuer)) => {
-            "; if it has a private authority, add that root certificate"
+            "; if it has a private authority, trust that one too (--ca-cert or SSL_CERT_FILE; in a program, Options::roots)"
         }
         Some(E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. })) => {
             "; use the name the certificate was issued for"

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use llms_core::health::HealthState;
+
 use super::{Finding, Findings, Mark, TargetFinding, facts};
 
 fn mark(mark: Mark) -> &'static str {
@@ -45,10 +47,11 @@ fn describe(out: &mut String, t: &TargetFinding) {
     if let Some(advice) = &t.advice {
         line(advice);
     }
-    let Some(health) = &t.health else { return };
     let mut times = Vec::new();
-    if let Some(latency) = health.latency {
-        times.push(format!("answered in {:.1} ms", latency.as_secs_f64() * 1e3));
+    if let Some(latency) = t.latency_ms {
+        // A refusal is an answer; no connection is none.
+        let verb = if t.health == Some(HealthState::Unhealthy) { "probe ended after" } else { "answered in" };
+        times.push(format!("{verb} {latency:.1} ms"));
     }
     for (what, ms) in [("DNS", t.dns_ms), ("TCP", t.tcp_ms), ("TLS", t.tls_ms)] {
         times.extend(ms.map(|ms| format!("{what} {ms:.1} ms")));
@@ -59,8 +62,8 @@ fn describe(out: &mut String, t: &TargetFinding) {
     if !times.is_empty() {
         line(&times.join(" · "));
     }
-    if !health.details.is_empty() {
-        line(&facts(&health.details));
+    if !t.details.is_empty() {
+        line(&facts(&t.details));
     }
 }
 
