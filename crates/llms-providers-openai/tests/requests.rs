@@ -438,7 +438,10 @@ fn the_probe_lists_models() {
     assert!(judge(200, r#"{"data":[{"id":"m:latest"}]}"#).is_ok());
     let e = judge(200, r#"{"data":[{"id":"a"},{"id":"b"}]}"#).unwrap_err();
     assert_eq!(e.code(), ErrorCode::ModelNotAvailable);
-    assert_eq!(e.message(), "the server does not list the model `m`; it lists a, b");
+    assert_eq!(
+        e.message(),
+        "the server does not list the model `m`; it lists a, b; name one of these as the model, or probe with one token where the list is not complete"
+    );
     assert!(judge(404, "{}").is_ok());
     assert_eq!(judge(401, "{}").unwrap_err().code(), ErrorCode::Authentication);
     assert_eq!(judge(200, "<html>").unwrap_err().code(), ErrorCode::MalformedResponse);

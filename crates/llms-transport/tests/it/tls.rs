@@ -174,7 +174,7 @@ async fn what_is_wrong_with_tls_is_said() {
     let server = start(OK, Goodbye::Never).await;
     for (name, transport) in both(&Options::default()) {
         let error = get(&*transport, &server.url()).await.result.expect_err(name);
-        refused(&error, "add that root certificate", name);
+        refused(&error, "trust that one too", name);
     }
     for (name, transport) in both(&server.options) {
         let by_address = format!("https://{}/", server.address);
