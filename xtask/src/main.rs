@@ -30,6 +30,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Prove on this machine that the instrument is right, and that the house is in order (all arguments of
+    /// `llms-bench validate`).
+    #[command(disable_help_flag = true)]
+    Validate {
+        /// Passed on to `llms-bench validate`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run any `llms-bench` command with the release binary.
     #[command(disable_help_flag = true)]
     Bench {
@@ -52,6 +60,7 @@ enum Task {
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::BenchCompare { args } => bench(&[&["compare".to_owned()], args.as_slice()].concat()),
+        Task::Validate { args } => validate(&args),
         Task::Bench { args } => bench(&args),
         Task::Test => run_steps(&tests()),
         Task::Ci => ci(),
@@ -67,6 +76,11 @@ fn bench(args: &[String]) -> ExitCode {
         Ok(()) => process::binary(args),
         Err(code) => code,
     }
+}
+
+fn validate(args: &[String]) -> ExitCode {
+    let tidy = tidy::run();
+    if tidy == ExitCode::SUCCESS { bench(&[&["validate".to_owned()], args].concat()) } else { tidy }
 }
 
 fn tests() -> Vec<Step> {

@@ -58,6 +58,9 @@ pub enum Command {
     Mock(MockCommand),
     /// Keys, addresses, clock and limits: what works from here, what does not, what to do.
     Doctor(DoctorArgs),
+    /// Prove on this machine that the instrument is right: every protocol driven at several loads, and what was
+    /// measured held against what the simulated vendors really did.
+    Validate(ValidateArgs),
     /// Built-in scenarios.
     Scenarios,
 }
@@ -84,6 +87,20 @@ pub struct DoctorArgs {
     /// Form of standard output.
     #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
     pub format: DoctorFormat,
+}
+
+/// How the instrument is validated.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// How to connect.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Form of standard output.
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text, help_heading = "Output")]
+    pub format: DoctorFormat,
+    /// Do not say what is being done.
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
 }
 
 /// How to connect.

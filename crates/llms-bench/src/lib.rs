@@ -16,6 +16,7 @@ mod signals;
 pub mod simulated;
 pub mod target;
 mod telemetry;
+pub mod validate;
 
 use crate::{
     cli::{Cli, Command, MockCommand},
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),
+        Command::Validate(args) => block_on(validate::validate(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }
 }

@@ -291,5 +291,9 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     std::fs::write(bench.path().join("other.pem"), "no certificate").unwrap();
     let bench = bench.env("SSL_CERT_FILE", "");
     let ended = bench.run(&["doctor", "--target", &target, "--ca-cert", "other.pem"]).with(2);
-    assert!(ended.stderr.contains("--ca-cert: other.pem: expected at least one PEM block"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("--ca-cert: other.pem: expected at least one PEM block"),
+        "{}",
+        ended.stderr
+    );
 }

@@ -11,7 +11,8 @@ use common::{Bench, vendors};
 fn fails_in_the_run(model: &str, more: &[&str], says: &str) {
     let server = vendors();
     let target = format!("openai:{model}@{}", server.base_url(Protocol::OpenAi));
-    let args = [&["run", "-n", "5", "--concurrency", "1", "--warmup", "0", "--target", &target], more].concat();
+    let args =
+        [&["run", "-n", "5", "--concurrency", "1", "--warmup", "0", "--target", &target], more].concat();
     Bench::new().run(&args).with(3).says(says);
     // All were sent: the preflight did not leave the target out.
     assert!(server.truth_log().total() >= 5, "{model}: {}", server.truth_log().total());
