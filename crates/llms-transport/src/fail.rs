@@ -53,13 +53,20 @@ fn tcp_error(whom: &str, kind: io::ErrorKind, text: &str, os: Option<i32>) -> Er
     let out_of_files = cfg!(unix) && matches!(os, Some(23 | 24));
     let message = match kind {
         _ if out_of_files => {
-            format!("cannot open a socket to {whom}: {text}; raise the limit of open files (ulimit -n)")
+            let limit = open_files().map_or(String::new(), |n| format!(", {n} at present"));
+            format!(
+                "cannot open a socket to {whom}: {text}; each stream takes one descriptor: raise the limit of open files \
+                 (ulimit -n{limit}), or run fewer streams at once"
+            )
         }
         io::ErrorKind::ConnectionRefused => {
             format!("connection refused by {whom}: is the server running?")
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("no free local port towards {whom}: keep connections alive, or open fewer per second")
+            format!(
+                "no free local port towards {whom}: keep connections alive, or open fewer per second (a closed one holds \
+                 its port for a minute; Linux: net.ipv4.ip_local_port_range)"
+            )
         }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             format!("no route to {whom}: {text}; check the network")
@@ -67,6 +74,16 @@ fn tcp_error(whom: &str, kind: io::ErrorKind, text: &str, os: Option<i32>) -> Er
         _ => format!("cannot connect to {whom}: {text}; check address and network"),
     };
     network("http.connect", CallPhase::Connect, message)
+}
+
+/// Descriptors this process may have open.
+fn open_files() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// The TLS handshake failed.
@@ -115,7 +132,8 @@ pub(crate) fn send(whom: &str, source: io::Error) -> Error {
 pub(crate) fn headers(whom: &str, source: impl Into<Source>) -> Error {
     let source = source.into();
     let what = root_cause(&*source);
-    let message = format!("the connection to {whom} broke before an answer came: {what}");
+    let message =
+        format!("the connection to {whom} broke before an answer came: {what}; see the server's log");
     network("http.headers", CallPhase::Headers, message).with_source(source)
 }
 
@@ -172,7 +190,9 @@ pub(crate) fn body_cut(how: &str) -> Error {
 pub(crate) fn body_broke(source: impl Into<Source>) -> Error {
     let source = source.into();
     let what = root_cause(&*source);
-    let message = format!("the connection broke within the body: {what}");
+    let message = format!(
+        "the connection broke within the body: {what}; see the log of the server, or of a proxy before it"
+    );
     Error::new("http.body", ErrorCode::StreamClosed, message).with_source(source)
 }
 

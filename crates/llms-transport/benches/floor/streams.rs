@@ -149,10 +149,10 @@ fn main() {
         let (cpu, wall) = (cpu() - before, ctx.now().saturating_since(start).as_secs_f64());
         let c = transport.counters().expect("counts");
         all.late.sort_unstable();
-        let late = |p: usize| all.late.get(all.late.len().saturating_sub(1) * p / 100).map(|ns| ns / 1000);
+        let late = |p: usize| all.late.get(all.late.len().saturating_sub(1) * p / 100).map(|ns| ns / 1000).map_or("null".to_owned(), |us| us.to_string());
         let tokens = args.requests * u64::from(args.tokens);
         println!(
-            "{{\"client\":\"direct/{}\",\"streams\":{},\"requests\":{},\"reads\":{},\"receive_calls\":{},\"merged\":{},\"seen\":{},\"tokens\":{tokens},\"cpu_s\":{cpu:.4},\"wall_s\":{wall:.3},\"cpu_s_per_million_tokens\":{:.3},\"read_lag_us_p50\":{:?},\"read_lag_us_p99\":{:?},\"clock_jumps\":{}}}",
+            "{{\"client\":\"direct/{}\",\"streams\":{},\"requests\":{},\"reads\":{},\"receive_calls\":{},\"merged\":{},\"seen\":{},\"tokens\":{tokens},\"cpu_s\":{cpu:.4},\"wall_s\":{wall:.3},\"cpu_s_per_million_tokens\":{:.3},\"read_lag_us_p50\":{},\"read_lag_us_p99\":{},\"clock_jumps\":{}}}",
             args.reads_as, args.streams, args.requests, c.reads, c.receive_calls, c.merged_reads, all.tokens,
             cpu / tokens.max(1) as f64 * 1e6, late(50), late(99), c.clock_jumps,
         );

@@ -16,7 +16,7 @@ use llms_core::{
 use super::{Shared, scratch, socket::Socket};
 use crate::{
     fail,
-    http1::{BodyDecoder, Framing},
+    http1::{BodyDecoder, Decoded, Framing},
     target::Origin,
 };
 
@@ -82,7 +82,15 @@ impl DirectBody {
     fn poll_piece(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<Option<Stamp>>> {
         if !self.rest.is_empty() {
             let mut rest = std::mem::take(&mut self.rest);
-            return Poll::Ready(Ok(self.take_in(&mut rest, self.head, out)));
+            let (given, decoded) = (rest.len(), self.decoder.decode(&mut rest));
+            rest.truncate(decoded.payload);
+            if out.is_empty() {
+                // A whole answer in one read is handed over, not copied.
+                *out = rest;
+            } else {
+                out.append(&mut rest);
+            }
+            return Poll::Ready(Ok(self.took(decoded, given, self.head)));
         }
         scratch::with(|buf| {
             let Some(socket) = &mut self.socket else { return Poll::Ready(Err(fail::body_spent())) };
@@ -94,22 +102,21 @@ impl DirectBody {
                 }
                 Ok(n) => {
                     let stamp = socket.stamp(socket.read_number().wrapping_sub(self.origin));
-                    Poll::Ready(Ok(self.take_in(&mut buf[..n], stamp, out)))
+                    let decoded = self.decoder.decode_into(&buf[..n], out);
+                    Poll::Ready(Ok(self.took(decoded, n, stamp)))
                 }
                 Err(e) => Poll::Ready(Err(fail::body_broke(e))),
             }
         })
     }
 
-    /// Takes the transfer coding off `bytes` and appends the payload to `out`; `None` when there is none.
-    fn take_in(&mut self, bytes: &mut [u8], stamp: Stamp, out: &mut Vec<u8>) -> Option<Stamp> {
-        let decoded = self.decoder.decode(bytes);
-        out.extend_from_slice(&bytes[..decoded.payload]);
+    /// Keeps the books on a read of `given` bytes; `None` when there was no payload in it.
+    fn took(&mut self, decoded: Decoded, given: usize, stamp: Stamp) -> Option<Stamp> {
         if decoded.payload > 0 {
             self.count(decoded.payload, stamp.read);
         }
         if self.decoder.is_complete() {
-            self.release(decoded.used == bytes.len());
+            self.release(decoded.used == given);
         }
         self.fault = self.decoder.fault().map(fail::malformed_body);
         (decoded.payload > 0).then_some(stamp)

@@ -3,6 +3,16 @@
 //! `send`: take an idle connection or open one ([`connect`], a clock on each phase) → write and read the head
 //! ([`exchange`](mod@exchange)) → a [`body`] that reads in the task that polls it, one stamp per socket read ([`socket`]) →
 //! back to the [`pool`]. No HTTP/2, proxy, redirect, compression or retry.
+//!
+//! Two stamps a read: the kernel's ([`kernel`], on Linux, below TLS too, brought onto the monotonic clock by
+//! [`realtime`]) says when the bytes came, the user-space one when this process had them. Where the kernel does not
+//! stamp, the connection, [`Transport::info`] and each stamp say so. One system call a read; bytes pass through one
+//! buffer per thread ([`scratch`]), so that a stream that waits holds none; what is counted stands in a [`meter`].
+//!
+//! The kernel's *transmit* stamps were weighed and left out. Measured on loopback, 2 cores, load 11, requests of 600
+//! bytes: from a user stamp right before the write to the transmit stamp 9 µs at the median and 39 at p99 (from there to
+//! the receiver's kernel stamp 2 and 7). To fetch it takes another system call and a wake-up per request (13 and 53 µs
+//! then), which would delay the next read by more than is gained. [`CallEvent::Writing`] is that user stamp.
 
 mod body;
 mod connect;

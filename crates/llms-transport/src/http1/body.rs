@@ -48,27 +48,51 @@ impl BodyDecoder {
     /// Decodes the next bytes, moving their payload to the front. Payload before a fault is still delivered;
     /// ask [`fault`](Self::fault) afterwards.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
+        if let State::Chunked(chunked) = &mut self.state {
+            let (decoded, fault) = chunked.decode(bytes);
+            return self.settle(decoded, fault);
+        }
+        self.decode_plain(bytes.len())
+    }
+
+    /// The same, appending the payload to `out`: copied once where [`decode`](Self::decode) would leave a second copy to
+    /// the caller.
+    pub fn decode_into(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Decoded {
+        if let State::Chunked(chunked) = &mut self.state {
+            let (decoded, fault) = chunked.decode_into(bytes, out);
+            return self.settle(decoded, fault);
+        }
+        let decoded = self.decode_plain(bytes.len());
+        out.extend_from_slice(&bytes[..decoded.payload]);
+        decoded
+    }
+
+    /// After a piece of a chunked body.
+    fn settle(&mut self, decoded: Decoded, fault: Option<Malformed>) -> Decoded {
+        if let State::Chunked(chunked) = &self.state {
+            self.chunks = Some(chunked.begun());
+            if let Some(fault) = fault {
+                self.state = State::Broken(fault);
+            } else if chunked.is_complete() {
+                self.state = State::Complete;
+            }
+        }
+        decoded
+    }
+
+    /// So many bytes of a body without coding, which are their own payload.
+    fn decode_plain(&mut self, available: usize) -> Decoded {
         match &mut self.state {
             State::Length { left, .. } => {
-                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let n = available.min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 if *left == 0 {
                     self.state = State::Complete;
                 }
                 Decoded { payload: n, used: n }
             }
-            State::Chunked(chunked) => {
-                let (decoded, fault) = chunked.decode(bytes);
-                self.chunks = Some(chunked.begun());
-                if let Some(fault) = fault {
-                    self.state = State::Broken(fault);
-                } else if chunked.is_complete() {
-                    self.state = State::Complete;
-                }
-                decoded
-            }
-            State::Close => Decoded { payload: bytes.len(), used: bytes.len() },
-            State::Complete | State::Broken(_) => Decoded { payload: 0, used: 0 },
+            State::Close => Decoded { payload: available, used: available },
+            State::Chunked(_) | State::Complete | State::Broken(_) => Decoded { payload: 0, used: 0 },
         }
     }
 

@@ -1,6 +1,8 @@
 //! The chunked transfer coding (RFC 9112, section 7.1): extensions skipped, trailers checked and dropped, both
 //! bounded. Line ends must be CRLF: where readers differ on a bare LF, they differ on where the body ends.
 
+use std::ops::Range;
+
 use super::{Decoded, MAX_HEADERS, Malformed};
 
 /// Longest chunk-size line (size, extensions) and longest trailer section, in bytes.
@@ -66,30 +68,58 @@ impl Chunked {
 
     pub(super) fn decode(&mut self, bytes: &mut [u8]) -> (Decoded, Option<Malformed>) {
         let (mut from, mut to) = (0, 0);
-        while from < bytes.len() && self.at != At::End {
-            if self.at == At::Data {
-                let n = (bytes.len() - from).min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                if from != to {
-                    bytes.copy_within(from..from + n, to);
+        loop {
+            match self.run(bytes, &mut from) {
+                Ok(Some(run)) => {
+                    let length = run.len();
+                    if run.start != to {
+                        bytes.copy_within(run, to);
+                    }
+                    to += length;
                 }
-                from += n;
-                to += n;
+                Ok(None) => return (Decoded { payload: to, used: from }, None),
+                Err(fault) => return (Decoded { payload: to, used: from }, Some(fault)),
+            }
+        }
+    }
+
+    pub(super) fn decode_into(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (Decoded, Option<Malformed>) {
+        let (mut from, before) = (0, out.len());
+        loop {
+            let fault = match self.run(bytes, &mut from) {
+                Ok(Some(run)) => {
+                    out.extend_from_slice(&bytes[run]);
+                    continue;
+                }
+                Ok(None) => None,
+                Err(fault) => Some(fault),
+            };
+            return (Decoded { payload: out.len() - before, used: from }, fault);
+        }
+    }
+
+    /// The next run of payload behind `from`, which moves behind it; `None` when there is no further one.
+    #[inline]
+    fn run(&mut self, bytes: &[u8], from: &mut usize) -> Result<Option<Range<usize>>, Malformed> {
+        while *from < bytes.len() && self.at != At::End {
+            if self.at == At::Data {
+                let start = *from;
+                let n = (bytes.len() - start).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                *from += n;
                 self.left -= n as u64;
                 if self.left == 0 {
                     self.at = At::DataCr;
                 }
+                return Ok(Some(start..start + n));
+            }
+            if let Some(taken) = self.leap(&bytes[*from..]) {
+                *from += taken;
                 continue;
             }
-            if let Some(taken) = self.leap(&bytes[from..]) {
-                from += taken;
-                continue;
-            }
-            if let Err(fault) = self.step(&bytes[from..]) {
-                return (Decoded { payload: to, used: from }, Some(fault));
-            }
-            from += 1;
+            self.step(&bytes[*from..])?;
+            *from += 1;
         }
-        (Decoded { payload: to, used: from }, None)
+        Ok(None)
     }
 
     /// The common case at once: CRLF behind a chunk, or a size line without extension, when all of it is there.

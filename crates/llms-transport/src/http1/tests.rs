@@ -43,12 +43,16 @@ fn read(pieces: &[&[u8]], to_head_request: bool) -> Read {
         received.extend_from_slice(piece);
     };
     (out.status, out.headers) = (head.status, head.headers.len());
-    let mut body = BodyDecoder::new(head.framing);
+    let (mut body, mut twin) = (BodyDecoder::new(head.framing), BodyDecoder::new(head.framing));
     let mut behind = 0;
     let first = received.split_off(used);
     for piece in std::iter::once(first).chain(pieces.map(|p| p.to_vec())) {
-        let mut piece = piece;
+        // Both ways to decode agree, whatever comes.
+        let (mut piece, mut copied) = (piece, b"before".to_vec());
+        let into = twin.decode_into(&piece, &mut copied);
         let decoded = body.decode(&mut piece);
+        assert_eq!((into, &copied[6..]), (decoded, &piece[..decoded.payload]));
+        assert_eq!((twin.fault(), twin.chunks()), (body.fault(), body.chunks()));
         assert!(decoded.payload <= decoded.used && decoded.used <= piece.len());
         out.payload.extend_from_slice(&piece[..decoded.payload]);
         behind += piece.len() - decoded.used;

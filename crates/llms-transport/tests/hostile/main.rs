@@ -13,6 +13,7 @@ mod bodies;
 mod client;
 mod codec;
 mod heads;
+mod idle;
 mod memory;
 #[path = "../it/server.rs"]
 mod server;

@@ -60,6 +60,11 @@ pub(crate) fn turn() -> Turn {
 }
 
 impl Turn {
+    /// Bytes taken now above what was taken at the beginning of the turn.
+    pub(crate) fn grown(&self) -> usize {
+        NOW.load(Relaxed).saturating_sub(self.before)
+    }
+
     /// Nowhere since the beginning of the turn was more than `bytes` taken above what was taken then.
     #[track_caller]
     pub(crate) fn within(&self, bytes: usize) {
