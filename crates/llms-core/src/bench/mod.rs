@@ -10,6 +10,7 @@ pub mod load;
 pub mod metric;
 pub mod mock;
 pub mod policy;
+pub mod probe;
 pub mod record;
 pub mod result;
 pub mod scenario;
@@ -30,6 +31,7 @@ pub use policy::{
     Certified, ErrorRateStop, Look, NotCertified, PrecisionStop, Probe, ProbePurpose, SaturationStop,
     SearchFailure, SearchPolicy, SearchStep, StepEnd, StepReport, StepVerdict, StopReason, StopRule,
 };
+pub use probe::{AllocatorCounters, AllocatorProbe, ClientHealth, ClientProbe};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
 pub use scenario::{Order, Prompt, Scenario, Warmup};
