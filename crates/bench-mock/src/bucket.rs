@@ -15,6 +15,8 @@ pub(crate) struct Level {
     pub remaining: u64,
     /// Until it is full again.
     pub reset: Duration,
+    /// In which an empty one fills up: a minute where the limit is one per minute.
+    pub period: Duration,
 }
 
 /// How all buckets of a rate limit stand.
@@ -24,6 +26,26 @@ pub(crate) struct Levels {
     pub tokens: Option<Level>,
     pub input: Option<Level>,
     pub output: Option<Level>,
+}
+
+/// What a bucket counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Requests,
+    Tokens,
+    Input,
+    Output,
+}
+
+/// The bucket that has too little for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub of: Counted,
+    pub level: Level,
+    /// What the request would have taken.
+    pub requested: u64,
+    /// Until there is enough.
+    pub wait: Duration,
 }
 
 /// Size and refill of one bucket.
@@ -72,6 +94,7 @@ impl Bucket {
             limit: size.holds as u64,
             remaining: (fill + 1e-9).max(0.0) as u64,
             reset: reset.unwrap_or(Duration::MAX),
+            period: Duration::try_from_secs_f64(size.holds / size.per_s).unwrap_or(Duration::MAX),
         }
     }
 }
@@ -98,18 +121,23 @@ impl Limiter {
     /// Takes one request out of all buckets, or out of none.
     ///
     /// # Errors
-    /// How long until it would pass.
-    pub(crate) fn take(&mut self, limit: &RateLimit, cost: Cost, now: Timestamp) -> Result<(), Duration> {
+    /// The bucket that it would have to wait for longest.
+    pub(crate) fn take(&mut self, limit: &RateLimit, cost: Cost, now: Timestamp) -> Result<(), Shortage> {
         let sizes = Sizes::of(limit);
         let (tokens, input) = (cost.tokens as f64, cost.input as f64);
-        let waits = [
-            self.requests.wait(sizes.requests, 1.0, now),
-            sizes.tokens.and_then(|s| self.tokens.wait(s, tokens, now)),
-            sizes.input.and_then(|s| self.input.wait(s, input, now)),
-            sizes.output.and_then(|s| self.output.wait(s, 1.0, now)),
+        let buckets = [
+            (Counted::Requests, &self.requests, Some(sizes.requests), 1),
+            (Counted::Tokens, &self.tokens, sizes.tokens, cost.tokens),
+            (Counted::Input, &self.input, sizes.input, cost.input),
+            (Counted::Output, &self.output, sizes.output, 1),
         ];
-        if let Some(wait) = waits.into_iter().flatten().max() {
-            return Err(wait);
+        let shortages = buckets.into_iter().filter_map(|(of, bucket, size, requested)| {
+            let size = size?;
+            let wait = bucket.wait(size, requested as f64, now)?;
+            Some(Shortage { of, level: bucket.level(size, now), requested, wait })
+        });
+        if let Some(longest) = shortages.max_by_key(|shortage| shortage.wait) {
+            return Err(longest);
         }
         self.requests.take(sizes.requests, 1.0, now);
         if let Some(size) = sizes.tokens {
@@ -177,7 +205,8 @@ mod tests {
             (0..50).map(|i| i * 20).filter(|ms| limiter.take(&limit, NOTHING, at(*ms)).is_ok()).collect();
         assert_eq!(&allowed[..6], [0, 20, 40, 100, 200, 300]);
         assert_eq!(allowed.len(), 12);
-        let wait = limiter.take(&limit, NOTHING, at(985)).unwrap_err();
+        let Shortage { wait, level, .. } = limiter.take(&limit, NOTHING, at(985)).unwrap_err();
+        assert_eq!(level.period, Duration::from_millis(300));
         assert!(wait <= Duration::from_millis(100) && !wait.is_zero(), "{wait:?}");
     }
 
@@ -200,8 +229,9 @@ mod tests {
         assert_eq!(levels.output.unwrap().remaining, 0, "overdrawn");
         assert_eq!(levels.input, None);
         // 200 tokens are missing, 10 a second come back; output is at -30 and has to reach 1.
-        assert_eq!(limiter.take(&limit, cost, at(0)).unwrap_err().as_secs(), 31);
-        assert_eq!(limiter.take(&limit, cost, at(12_000)).unwrap_err().as_secs(), 19);
+        let short = limiter.take(&limit, cost, at(0)).unwrap_err();
+        assert_eq!((short.wait.as_secs(), short.of, short.level.limit), (31, Counted::Output, 60));
+        assert_eq!(limiter.take(&limit, cost, at(12_000)).unwrap_err().wait.as_secs(), 19);
         limiter.take(&limit, cost, at(31_000)).unwrap();
         // What is more than the bucket ever holds passes when it is full.
         let huge = Cost { tokens: 10_000, input: 0 };

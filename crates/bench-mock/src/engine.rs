@@ -16,7 +16,7 @@ use rand::RngExt;
 use crate::{
     ask::Ask,
     ballast::{Ballast, Gauge},
-    bucket::{Cost, Levels, Limiter},
+    bucket::{Cost, Levels, Limiter, Shortage},
     draw::{Identity, Purpose, key, stream},
     gate::{Entry, Gate, Permit},
     pace::Pace,
@@ -91,6 +91,8 @@ pub(crate) struct Engine {
 pub(crate) struct Refusal {
     pub kind: FaultKind,
     pub retry_after: Option<Duration>,
+    /// The rate limit that refuses, where one does.
+    pub short: Option<Shortage>,
     /// When it is to be sent.
     pub at: Timestamp,
 }
@@ -196,13 +198,16 @@ impl Engine {
         let mut limits = profile.rate_limit.as_ref().map(|limit| state.limiter.levels(limit, arrival));
         drop(state);
         let refusal_at = arrival + Duration::from_secs_f64(profile.refusal_ms * profile.time_scale / 1e3);
-        let refuse = |kind, retry_after| Decision::Refuse(Refusal { kind, retry_after, at: refusal_at });
+        let refuse = |kind, retry_after| Refusal { kind, retry_after, short: None, at: refusal_at };
         let decision = match (limited, fault) {
-            (Some(wait), _) => refuse(FaultKind::RateLimit, Some(wait)),
+            (Some(short), _) => {
+                let refusal = refuse(FaultKind::RateLimit, Some(short.wait));
+                Decision::Refuse(Refusal { short: Some(short), ..refusal })
+            }
             (None, Some(rule)) if rule.kind.is_refusal() => {
                 let given = rule.retry_after_s.map(Duration::from_secs_f64);
                 let usual = (rule.kind == FaultKind::RateLimit).then_some(RETRY_AFTER);
-                refuse(rule.kind, given.or(usual))
+                Decision::Refuse(refuse(rule.kind, given.or(usual)))
             }
             (None, rule) => match self.gate.enter(arrival, clock) {
                 Ok(entry) => {
@@ -217,7 +222,7 @@ impl Engine {
                     }
                     Decision::Serve(Box::new(plan), entry)
                 }
-                Err(_full) => refuse(FaultKind::Overloaded, None),
+                Err(_full) => Decision::Refuse(refuse(FaultKind::Overloaded, None)),
             },
         };
         let record = TruthRecord {

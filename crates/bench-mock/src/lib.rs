@@ -47,6 +47,7 @@ mod content;
 mod dist;
 mod draw;
 mod engine;
+mod flaky;
 mod gate;
 mod model;
 mod pace;

@@ -1,7 +1,7 @@
 //! Situations that a client asks for by the name of a model, so that any client can meet them unchanged.
 //!
-//! A situation lies over the profile that answers the protocol: the same delays, slots and seeds, another content or
-//! end. Names that [`ServerConfig::models`](crate::server::ServerConfig::models) gives to a profile are that
+//! A situation lies over the profile that answers the protocol, or over that of the model in this process: the same
+//! delays, slots and seeds, another content or end. Names that [`ServerConfig::models`](crate::server::ServerConfig::models) gives to a profile are that
 //! profile's.
 
 use std::{
@@ -12,22 +12,31 @@ use std::{
 use llms_core::health::HealthState;
 
 use crate::{
-    ask::{Ask, Choice, OfferedTool, Shape},
+    ask::{Ask, Choice, OfferedTool, Shape, Thinking},
     dist::Dist,
     profile::{FaultKind, FaultRule, Prepared, Profile, Reasoning, ToolAnswers},
 };
 
 /// Names of models that bring a situation about, and what happens; for help texts and listings. They work on every
-/// protocol and endpoint, also with a vendor's prefix (`anthropic.mock-json`) or a tag (`mock-json:latest`).
+/// protocol and endpoint, also with a vendor's prefix (`anthropic.mock-json`) or a tag (`mock-json:latest`), and in
+/// process. An endpoint that has no tools or shows no reasoning, as the vendors' have none, answers in plain words.
 pub const SITUATIONS: &[(&str, &str)] = &[
     ("mock", "answers as the protocol's profile has it"),
     ("mock-fast", "10 ms to the first token, 200 tokens/s"),
-    ("mock-slow", "5 s to the first token, 1 token/s, 8 tokens"),
+    ("mock-slow", "5 s to the first token, 1 token/s, 8 tokens unless told otherwise"),
     ("mock-long", "an answer of 1000 tokens, unless the request limits it"),
     ("mock-json", "JSON that fits the schema of the request, else an object"),
-    ("mock-tool-call", "calls one of the tools offered, else a `get_weather` of its own"),
-    ("mock-tool-calls", "calls two tools in one answer"),
-    ("mock-thinking", "reasons for 24 tokens first (`reasoning_content`, thinking blocks, reasoning items)"),
+    (
+        "mock-tool-call",
+        "calls one of the tools offered, else a `get_weather` of its own; plain words where the endpoint has no tools \
+         (/v1/completions, /api/generate, Titan, Llama)",
+    ),
+    ("mock-tool-calls", "the same, two calls in one answer"),
+    (
+        "mock-thinking",
+        "reasons for 24 tokens first (`reasoning_content`, thinking blocks, reasoning items); not where the endpoint \
+         shows none (/v1/completions, Titan, Llama)",
+    ),
     ("mock-reasoning", "the same; OpenAI's chat names the field `reasoning`, as newer vLLM does"),
     ("mock-redacted", "reasons, but what it thought is redacted or encrypted"),
     ("mock-refusal", "declines to answer, in the protocol's way"),
@@ -109,10 +118,16 @@ impl Situation {
                     of_status(status).filter(|kind| kind.is_refusal()).map(|_| Self::Error(status))?
                 } else {
                     let status = name.strip_prefix("mock-midstream-")?.parse().ok()?;
-                    Self::Fault(FaultKind::StreamError, of_status(status))
+                    Self::Fault(FaultKind::StreamError, Some(of_status(status)?))
                 }
             }
         })
+    }
+
+    /// The same for a model by itself, of which nobody else says that it is missing.
+    pub(crate) fn named_or_missing(model: &str) -> Option<Self> {
+        let missing = bare(model) == Some("mock-missing");
+        Self::named(model).or(missing.then_some(Self::Error(404)))
     }
 
     /// The refusal of a model whose name asks for nothing but that, and its status.
@@ -156,9 +171,11 @@ impl Situation {
         profile
     }
 
-    /// Changes what is asked for where the situation has a say in it. `tools`: the endpoint knows tools.
-    pub(crate) fn bend(self, ask: &mut Ask, tools: bool) {
+    /// Changes what is asked for where the situation has a say in it. `tools`: the endpoint knows tools; `reasons`: it
+    /// can show reasoning.
+    pub(crate) fn bend(self, ask: &mut Ask, tools: bool, reasons: bool) {
         match self {
+            Self::Thinking(_) | Self::Redacted if !reasons => ask.thinking = Thinking::Off,
             Self::Json if ask.shape == Shape::Words => ask.shape = Shape::Json,
             Self::Tools(_) if tools && ask.tools.is_empty() && ask.choice != Choice::Never => {
                 let schema = serde_json::json!({
@@ -208,6 +225,31 @@ pub(crate) fn bare(model: &str) -> Option<&str> {
     name.starts_with("mock-").then_some(name)
 }
 
+/// Whether the name is one that situations have to themselves and none has.
+pub(crate) fn is_unknown(model: &str) -> bool {
+    bare(model).is_some_and(|name| Situation::named(name).is_none())
+}
+
+/// The name in `known` that is nearest to `name`: the fewest letters to put in, leave out or change.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().min_by_key(|other| distance(name, other))
+}
+
+/// Levenshtein's distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// The fault that a vendor answers with this status.
 fn of_status(status: u16) -> Option<FaultKind> {
     Some(match status {
@@ -253,8 +295,25 @@ mod tests {
         ] {
             assert_eq!(Situation::named(name), Some(Situation::Json), "{name}");
         }
-        for name in ["mock", "gpt-4o", "mock-", "mock-error-418", "mock-error-", "hammock-json"] {
+        for name in
+            ["mock", "gpt-4o", "mock-", "mock-error-418", "mock-midstream-418", "mock-error-", "hammock-json"]
+        {
             assert_eq!(Situation::named(name), None, "{name}");
+            assert_eq!(is_unknown(name), name.starts_with("mock-"), "{name}");
         }
+    }
+
+    #[test]
+    fn typing_errors_are_near_what_was_meant() {
+        for (typed, meant) in [
+            ("mock-tolcall", "mock-tool-call"),
+            ("mock-jsn", "mock-json"),
+            ("mock-flakey", "mock-flaky"),
+            ("mock-error-42", "mock-error-429"),
+            ("mock-json", "mock-json"),
+        ] {
+            assert_eq!(nearest(typed, SITUATIONS.iter().map(|(name, _)| *name)), Some(meant));
+        }
+        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }

@@ -118,6 +118,11 @@ impl Place {
     fn knows_tools(self) -> bool {
         !matches!(self, Completions | Titan | Llama | Generate)
     }
+
+    /// Status of a model that there is not: the vendor's own.
+    fn not_found(self) -> u16 {
+        if self == Responses { 400 } else { 404 }
+    }
 }
 
 #[test]
@@ -197,6 +202,77 @@ fn thinking_shows_in_every_protocols_way() {
     assert_eq!(starts, ["redacted_thinking", "text"]);
     let streamed = frames(&Converse.ask(&server, "mock-redacted", true).unwrap());
     assert!(streamed.iter().any(|(_, p)| p["delta"]["reasoningContent"]["redactedContent"].is_string()));
+}
+
+#[test]
+fn what_cannot_be_shown_is_not_there_either() {
+    let server = serve(quick());
+    for place in [Completions, Titan, Llama] {
+        // Six words and no tokens of reasoning behind them, as without a situation.
+        let usual = place.ask(&server, "mock", false).unwrap().json();
+        for model in ["mock-thinking", "mock-redacted", "mock-tool-call", "mock-tool-calls"] {
+            let body = place.ask(&server, model, false).unwrap().json();
+            assert_eq!(place.text(&body).split(' ').count(), 6, "{place:?} {model}: {body}");
+            for count in ["/usage/completion_tokens", "/results/0/tokenCount", "/generation_token_count"] {
+                assert_eq!(body.pointer(count), usual.pointer(count), "{place:?} {model}: {body}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_that_no_situation_has_are_not_found_and_the_nearest_is_told() {
+    let server = serve(quick());
+    let strange = [
+        ("mock-tolcall", "mock-tool-call"),
+        ("mock-error-42", "mock-error-429"),
+        ("mock-slo", "mock-slow"),
+        ("mock-openapi", "mock-openai"),
+    ];
+    for place in PLACES {
+        for stream in [false, true] {
+            for (name, nearest) in strange {
+                let answer = place.ask(&server, name, stream).unwrap();
+                let missing = place.ask(&server, "mock-missing", stream).unwrap();
+                assert_eq!(
+                    (answer.status, missing.status),
+                    (place.not_found(), place.not_found()),
+                    "{place:?} {name}"
+                );
+                assert_eq!(answer.headers.get("x-amzn-errortype"), missing.headers.get("x-amzn-errortype"));
+                assert!(answer.text().contains(&format!("Did you mean `{nearest}`?")), "{}", answer.text());
+                assert!(!missing.text().contains("Did you mean"), "{}", missing.text());
+            }
+        }
+        for name in ["mock-error-418", "mock-midstream-418", "mock-"] {
+            assert_eq!(
+                place.ask(&server, name, false).unwrap().status,
+                place.not_found(),
+                "{place:?} {name}"
+            );
+        }
+        for name in ["gpt-4o", "mock", "mockery"] {
+            assert_eq!(place.ask(&server, name, false).unwrap().status, 200, "{place:?} {name}");
+        }
+    }
+    assert!(get(&server, "/v1/models/mock-jsn").text().contains("Did you mean `mock-json`?"));
+    let shown = call(&server, "/api/show", &json!({"model": "mock-jsn"}));
+    assert!(shown.status == 404 && shown.text().contains("Did you mean `mock-json`?"), "{}", shown.text());
+    // A profile of that name, or of a name near it.
+    let server =
+        ServerConfig::default().map_profiles(|_| quick()).with_model("mock-mine", quick()).start().unwrap();
+    assert_eq!(Chat.ask(&server, "mock-mine", false).unwrap().status, 200);
+    assert!(Chat.ask(&server, "mock-min", false).unwrap().text().contains("`mock-mine`"));
+}
+
+#[test]
+fn presets_names_can_be_changed_all_at_once() {
+    let server = ServerConfig::default().map_presets(|p| p.with_slots(2).with_seed(9)).start().unwrap();
+    for name in ["mock-slow", "mock-fast", "mock-anthropic"] {
+        let profile = server.handle(name).unwrap().get();
+        assert_eq!((profile.capacity.slots, profile.seed), (Some(2), 9), "{name}");
+    }
+    assert_eq!(server.handle("openai").unwrap().get().capacity.slots, None);
 }
 
 #[test]

@@ -1,19 +1,16 @@
 //! The command line. Flags are spelled as users of other tools know them; one that cannot be honoured is refused.
 
-use std::{ffi::OsStr, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
-use clap::{
-    Args, Parser, Subcommand, ValueEnum,
-    builder::{NonEmptyStringValueParser, TypedValueParser},
-    error::ErrorKind,
-    value_parser,
-};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser, error::ErrorKind};
 use llms_core::{
     bench::{Arrivals, duration},
     health::HealthProbe,
 };
 
 use crate::target::TargetSpec;
+
+pub use crate::mock_serve::{Full, MockServeArgs};
 
 /// Measure LLM providers: compare, load, report.
 #[derive(Debug, Parser)]
@@ -170,88 +167,11 @@ pub enum MockCommand {
     Serve(MockServeArgs),
 }
 
-/// How to serve the simulated vendors.
-#[derive(Debug, Args)]
-#[command(after_help = situations())]
-pub struct MockServeArgs {
-    /// Port; 0 lets the system choose one.
-    #[arg(long, default_value_t = 8399)]
-    pub port: u16,
-    /// Address to listen on; loopback unless told otherwise.
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
-    pub host: std::net::IpAddr,
-    /// Profiles per protocol or model, as TOML (see the guide).
-    #[arg(long, value_name = "FILE")]
-    pub profiles: Option<PathBuf>,
-    /// Seed of all draws; drawn and printed unless given.
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Write what was really sent when, one JSON object per request.
-    #[arg(long, value_name = "FILE")]
-    pub truth_log: Option<PathBuf>,
-
-    /// Profile of all four protocols: openai, anthropic, bedrock, ollama, very-fast, very-slow.
-    #[arg(long, value_name = "NAME", help_heading = "Behaviour")]
-    pub preset: Option<String>,
-    /// Factor on all delays: 0.1 plays ten times as fast.
-    #[arg(long, value_name = "FACTOR", value_parser = factor, allow_negative_numbers = true, help_heading = "Behaviour")]
-    pub time_scale: Option<f64>,
-    /// Tokens of every answer, unless the request limits them.
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Behaviour")]
-    pub output_tokens: Option<u32>,
-    /// Requests that each protocol serves at once; more wait.
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Behaviour")]
-    pub slots: Option<u32>,
-    /// Threads that serve.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256), help_heading = "Behaviour")]
-    pub threads: u16,
-
-    /// The one key that is accepted; without this any key but those that begin with bad-.
-    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
-    pub api_key: Option<String>,
-    /// With --aws-secret: check the signatures of Bedrock requests against this pair.
-    #[arg(long, value_name = "ID", requires = "aws_secret", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
-    pub aws_key_id: Option<String>,
-    /// Secret of --aws-key-id.
-    #[arg(long, value_name = "SECRET", requires = "aws_key_id", value_parser = NonEmptyStringValueParser::new(), help_heading = "Access")]
-    pub aws_secret: Option<String>,
-    /// HTTPS, with a certificate made at the start.
-    #[arg(long, help_heading = "Access")]
-    pub tls: bool,
-    /// Where that certificate is written (PEM), for clients to trust.
-    #[arg(long, value_name = "FILE", requires = "tls", help_heading = "Access")]
-    pub tls_cert: Option<PathBuf>,
-}
-
 /// A duration that lets something happen.
 fn some_time(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
         Duration::ZERO => Err("expected a time above 0, such as 30s".to_owned()),
         time => Ok(time),
-    }
-}
-
-/// A factor on delays.
-fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|f: &f64| f.is_finite() && *f > 0.0);
-    factor.ok_or_else(|| "expected a number above 0, such as 0.1".to_owned())
-}
-
-/// The situations that clients can ask for by the name of a model.
-fn situations() -> String {
-    let width = bench_mock::SITUATIONS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let mut text = "Situations, asked for by the name of the model, on every protocol:\n".to_owned();
-    for (name, what) in bench_mock::SITUATIONS {
-        text.push_str(&format!("  {name:width$}  {what}\n"));
-    }
-    text.push_str("\nProfiles can be changed while it runs: GET, PUT and PATCH /mock/config, POST /mock/reset; see the guide.");
-    text
-}
-
-impl MockServeArgs {
-    /// Where to listen.
-    pub fn addr(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
     }
 }
 

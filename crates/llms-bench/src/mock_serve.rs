@@ -1,19 +1,21 @@
 //! `llms-bench mock serve`: the simulated vendors for anybody's client.
 
+mod args;
+
 use std::{fs, io::Write, path::Path};
 
 use bench_mock::{
-    Capacity, Preset,
+    Capacity, Preset, Profile,
     server::{AwsCredentials, Protocol, ServerConfig, StartError, Tls},
 };
 use llms_core::config::ConfigErrors;
-use secrecy::SecretString;
 
 use crate::{
-    cli::MockServeArgs,
     exit::{Exit, Failure},
     signals::asked_to_end,
 };
+
+pub use args::{Full, MockServeArgs};
 
 /// Serves until interrupted.
 pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
@@ -23,12 +25,11 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         allow_remote: !args.host.is_loopback(),
         truth_file: args.truth_log.clone(),
         threads: usize::from(args.threads),
-        api_key: args.api_key.clone().map(SecretString::from),
-        aws_credentials: args
-            .aws_key_id
-            .as_ref()
-            .zip(args.aws_secret.as_ref())
-            .map(|(id, secret)| AwsCredentials::new(id, secret)),
+        api_key: args.api_key.clone(),
+        aws_credentials: credentials(args)?,
+        allow_remote_admin: args.allow_remote_admin,
+        max_connections: args.max_connections as usize,
+        when_full: args.when_full.into(),
         tls: args.tls.then(|| Tls { certificate_file: args.tls_cert.clone(), ..Tls::default() }),
         ..ServerConfig::default()
     };
@@ -45,7 +46,13 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
             toml::from_str(&text).map_err(|e| Failure::usage(e.to_string().trim_end()).at(path.display()))?;
         config = config.merge_profiles(file).map_err(|e| Failure::from(e).at(path.display()))?;
     }
-    config = config.map_profiles(|mut p| {
+    for (i, (name, preset)) in args.models.iter().enumerate() {
+        if args.models[..i].iter().any(|(other, _)| other == name) {
+            return Err(Failure::usage(format!("--model: expected each name once, `{name}` is given twice")));
+        }
+        config = config.with_model(name, preset.profile().quiet());
+    }
+    let change = |mut p: Profile| {
         p.time_scale = args.time_scale.unwrap_or(p.time_scale);
         if let Some(slots) = args.slots {
             p.capacity = Capacity { slots: Some(slots), ..p.capacity };
@@ -54,7 +61,12 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
             p = p.with_output_tokens(tokens);
         }
         p.with_seed(seed)
-    });
+    };
+    config = config.map_profiles(change).map_presets(change);
+    if args.allow_remote_admin && !args.host.is_loopback() {
+        let warning = "warning: anyone who reaches this port can change what it answers (/mock/config, --allow-remote-admin)";
+        writeln!(std::io::stderr(), "llms-bench: {warning}").ok();
+    }
     let server = config.start().map_err(|e| match e {
         StartError::Config(errors) => errors.into(),
         StartError::Io(why) => Failure::usage(why),
@@ -66,6 +78,23 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
     server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
     writeln!(std::io::stdout(), "served {total} requests").ok();
     Ok(Exit::Ok)
+}
+
+/// The pair that signatures are checked with: both halves or none.
+fn credentials(args: &MockServeArgs) -> Result<Option<AwsCredentials>, Failure> {
+    match (&args.aws_key_id, &args.aws_secret) {
+        (Some(id), Some(secret)) => {
+            let (access_key_id, secret_access_key) = (id.clone(), secret.clone());
+            Ok(Some(AwsCredentials { access_key_id, secret_access_key }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Failure::usage(
+            "--aws-key-id: expected its secret too, as --aws-secret or in LLMS_MOCK_AWS_SECRET",
+        )),
+        (None, Some(_)) => Err(Failure::usage(
+            "--aws-secret (or LLMS_MOCK_AWS_SECRET): expected the id of the key too, as --aws-key-id",
+        )),
+    }
 }
 
 fn announce(

@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::{fs, time::Instant};
+use std::{fmt::Display, fs, io::Read, net::TcpStream, time::Instant};
 
-use bench_mock::{SITUATIONS, server::Protocol};
+use bench_mock::{Preset, SITUATIONS, server::Protocol};
 use common::{Bench, Running, http};
 use serde_json::Value;
 
@@ -22,15 +22,26 @@ fn body(answer: &[u8]) -> Value {
     serde_json::from_slice(&answer[at + 4..]).unwrap()
 }
 
-/// The profile that answers a protocol.
-fn profile(base: &str, protocol: Protocol) -> Value {
-    body(&http::get(base, &format!("/mock/config/{protocol}"), &[]))
+/// The profile that answers a protocol or a model.
+fn profile(base: &str, name: impl Display) -> Value {
+    body(&http::get(base, &format!("/mock/config/{name}"), &[]))
 }
 
 /// One whole answer of OpenAI's chat.
 fn chat(base: &str) -> Vec<u8> {
-    let request = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
-    http::post(base, "/v1/chat/completions", &[("authorization", "Bearer k")], request)
+    chat_with(base, "m")
+}
+
+/// The same of this model.
+fn chat_with(base: &str, model: &str) -> Vec<u8> {
+    let request = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}]}}"#);
+    http::post(base, "/v1/chat/completions", &[("authorization", "Bearer k")], &request)
+}
+
+/// The status of the list of models, asked for with this key.
+fn status(base: &str, key: &str) -> String {
+    let answer = http::get(base, "/v1/models", &[("authorization", &format!("Bearer {key}"))]);
+    String::from_utf8_lossy(&answer[9..12]).into_owned()
 }
 
 #[test]
@@ -89,6 +100,89 @@ fn preset_time_scale_tokens_and_slots_reach_every_profile() {
 }
 
 #[test]
+fn scale_seed_slots_and_tokens_reach_the_models_with_profiles_of_their_own() {
+    let bench = Bench::new();
+    let flags = ["--time-scale", "0.001", "--output-tokens", "7", "--slots", "3", "--model", "own=anthropic"];
+    let (_running, base) = serving(&bench, &flags);
+    let presets = Preset::ALL.map(|preset| format!("mock-{preset}"));
+    for name in ["mock-slow", "mock-fast", "own"].into_iter().chain(presets.iter().map(String::as_str)) {
+        let profile = profile(&base, name);
+        assert_eq!(profile["time_scale"].as_f64(), Some(0.001), "{name}: {profile}");
+        assert_eq!((&profile["seed"], &profile["capacity"]["slots"]), (&1.into(), &3.into()), "{name}");
+    }
+    let start = Instant::now();
+    for (model, tokens) in
+        [("mock-slow", 7), ("mock-fast", 7), ("mock-ollama", 7), ("own", 7), ("mock-long", 1000)]
+    {
+        let answer = body(&chat_with(&base, model));
+        assert_eq!(answer["usage"]["completion_tokens"], tokens, "{model}: {answer}");
+    }
+    // 12 s in the first of them alone if it were not for the scale.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
+fn models_of_ones_own_answer_as_their_preset_does() {
+    let bench = Bench::new().file("p.toml", "[models.b]\npreset = \"openai\"\n");
+    let flags = ["--profiles", "p.toml", "--model", "a=very-slow", "--model", "b=very-fast"];
+    let (_running, base) = serving(&bench, &flags);
+    assert_eq!(
+        (&profile(&base, "a")["name"], &profile(&base, "b")["name"]),
+        (&"very-slow".into(), &"very-fast".into())
+    );
+    let listed = String::from_utf8(http::get(&base, "/v1/models", &[])).unwrap();
+    assert!(listed.contains(r#""id":"a""#) && listed.contains(r#""id":"b""#), "{listed}");
+}
+
+#[test]
+fn connections_beyond_the_most_are_told_or_hung_up_on() {
+    for (flags, said) in [
+        (&["--max-connections", "1"][..], ""),
+        (&["--max-connections", "1", "--when-full", "hang-up"], ""),
+        (&["--max-connections", "1", "--when-full", "refuse"], "HTTP/1.1 503 "),
+    ] {
+        let bench = Bench::new();
+        let (_running, base) = serving(&bench, flags);
+        let address = base.trim_start_matches("http://");
+        let _first = TcpStream::connect(address).unwrap();
+        let (mut second, mut answer) = (TcpStream::connect(address).unwrap(), String::new());
+        // Closed, or reset where that overtook it.
+        let _ = second.read_to_string(&mut answer);
+        assert!(answer.starts_with(said) && answer.is_empty() == said.is_empty(), "{flags:?}: {answer}");
+    }
+    let bench = Bench::new();
+    let (_running, base) = serving(&bench, &["--max-connections", "1", "--when-full", "queue"]);
+    let first = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+    std::thread::scope(|s| {
+        let second = s.spawn(|| chat(&base));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!second.is_finished(), "it waits for the first");
+        drop(first);
+        assert!(second.join().unwrap().starts_with(b"HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn profiles_are_changed_from_elsewhere_only_with_leave() {
+    let bench = Bench::new();
+    let status =
+        |base: &str| String::from_utf8_lossy(&http::get(base, "/mock/config", &[])[9..12]).into_owned();
+    let (closed, base) = serving(&bench, &["--host", "0.0.0.0"]);
+    assert_eq!(status(&base), "403");
+    let ended = closed.interrupt().with(0);
+    assert!(ended.stderr.is_empty(), "{}", ended.stderr);
+    let (open, base) = serving(&bench, &["--host", "0.0.0.0", "--allow-remote-admin"]);
+    assert_eq!(status(&base), "200");
+    let ended = open.interrupt().with(0);
+    assert!(ended.stderr.contains("warning") && ended.stderr.contains("/mock/config"), "{}", ended.stderr);
+    // On loopback there is nothing to warn of.
+    let (open, base) = serving(&bench, &["--allow-remote-admin"]);
+    assert_eq!(status(&base), "200");
+    let ended = open.interrupt().with(0);
+    assert!(ended.stderr.is_empty(), "{}", ended.stderr);
+}
+
+#[test]
 fn one_slot_serves_one_at_a_time() {
     let bench = Bench::new();
     let flags = ["--slots", "1", "--output-tokens", "4", "--time-scale", "0.1", "--truth-log", "truth.jsonl"];
@@ -116,15 +210,53 @@ fn one_key_or_any_but_bad_ones() {
     let bench = Bench::new();
     let (_any, any) = serving(&bench, &[]);
     let (_one, one) = serving(&bench, &["--api-key", "plum-key"]);
-    let status = |base: &str, key: &str| {
-        let answer = http::get(base, "/v1/models", &[("authorization", &format!("Bearer {key}"))]);
-        String::from_utf8_lossy(&answer[9..12]).into_owned()
-    };
     assert_eq!(
         [status(&any, "plum-key"), status(&any, "other"), status(&any, "bad-key")],
         ["200", "200", "401"]
     );
     assert_eq!([status(&one, "plum-key"), status(&one, "other")], ["200", "401"]);
+}
+
+#[test]
+fn secrets_are_taken_from_the_environment_and_never_shown() {
+    let bench = Bench::new().env("LLMS_MOCK_API_KEY", "plum-key").env("LLMS_MOCK_AWS_SECRET", "plum-secret");
+    let (running, base) = serving(&bench, &["--aws-key-id", "AKIDEXAMPLE", "--time-scale", "0.01"]);
+    assert_eq!([status(&base, "plum-key"), status(&base, "other")], ["200", "401"]);
+    let target = format!("bedrock:anthropic.m-v1:0@{base}");
+    for (secret, code) in [("plum-secret", 0), ("other-secret", 3)] {
+        let client =
+            Bench::new().env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", secret);
+        let client = client.env("AWS_REGION", "us-east-1");
+        client.run(&["doctor", "--probe", "one-token", "--target", &target]).with(code);
+    }
+    let ended = running.interrupt().with(0);
+    let help = bench
+        .run(&["mock", "serve", "--help"])
+        .with(0)
+        .says("LLMS_MOCK_API_KEY")
+        .says("LLMS_MOCK_AWS_SECRET");
+    // Without the id of the key the secret is of no use.
+    let alone = bench
+        .run(&["mock", "serve", "--port", "0"])
+        .with(2)
+        .says("--aws-key-id")
+        .says("LLMS_MOCK_AWS_SECRET");
+    alone.is_one_message();
+    let wrong = bench.run(&["mock", "serve", "--port", "x"]).with(2);
+    for said in [&ended, &help, &alone, &wrong] {
+        assert!(
+            !format!("{}{}", said.stdout, said.stderr).contains("plum"),
+            "{}{}",
+            said.stdout,
+            said.stderr
+        );
+    }
+    // An argument wins over the environment; a variable that is set to nothing is no key.
+    let (_running, base) =
+        serving(&Bench::new().env("LLMS_MOCK_API_KEY", "plum-key"), &["--api-key", "pear-key"]);
+    assert_eq!([status(&base, "plum-key"), status(&base, "pear-key")], ["401", "200"]);
+    let empty = Bench::new().env("LLMS_MOCK_API_KEY", "");
+    empty.run(&["mock", "serve", "--port", "0"]).with(2).says("--api-key").is_one_message();
 }
 
 #[test]
@@ -191,6 +323,10 @@ fn every_situation_and_flag_is_in_the_help() {
         "--api-key",
         "--aws-key-id",
         "--aws-secret",
+        "--allow-remote-admin",
+        "--model",
+        "--max-connections",
+        "--when-full",
         "--tls",
         "--tls-cert",
         "/mock/config",
@@ -224,6 +360,12 @@ fn wrong_values_are_told_before_anything_is_served() {
     refused(&["--aws-key-id", "AKIDEXAMPLE"], &["--aws-secret"]);
     refused(&["--aws-secret", "s"], &["--aws-key-id"]);
     refused(&["--aws-key-id", "AKIDEXAMPLE", "--aws-secret", ""], &["aws-secret"]);
+    refused(&["--model", "own"], &["--model", "NAME=PRESET"]);
+    refused(&["--model", "=openai"], &["--model", "NAME=PRESET"]);
+    refused(&["--model", "own=gpt"], &["--model", "gpt", "very-slow"]);
+    refused(&["--model", "a=openai", "--model", "a=ollama"], &["--model", "`a`", "twice"]);
+    refused(&["--max-connections", "0"], &["max-connections"]);
+    refused(&["--when-full", "cry"], &["when-full", "hang-up", "refuse", "queue"]);
     refused(&["--tls-cert", "c.pem"], &["--tls"]);
     refused(&["--tls", "--tls-cert", "no/such/c.pem"], &["no/such/c.pem"]);
     refused(&["--truth-log", "no/such/t.jsonl"], &["no/such/t.jsonl"]);

@@ -5,16 +5,20 @@ use std::{borrow::Cow, future::poll_fn, ops::Range, sync::Arc, time::Duration};
 use http::HeaderMap;
 use llms_core::{
     CallContext, ChatRequest, ChatResponse, EventSink, FinishReason, Outcome, Result, Stamp, StreamEvent,
-    ToolCall, Usage, event::ToolCallDelta, observe::CallEvent, time::Timestamp,
+    ToolCall, Usage,
+    chat::ReasoningBlock,
+    event::{ReasoningSeal, ToolCallDelta},
+    observe::CallEvent,
+    time::Timestamp,
 };
 
 use super::{MockModel, error};
 use crate::{
-    ask::Ask,
     engine::{Admission, Decision, Ticket},
     pace::Pace,
     plan::{Ending, Finish, Part, Plan, Step},
     profile::{FaultKind, Prepared, Profile},
+    situation::Situation,
     truth::{TruthOutcome, Write},
 };
 
@@ -39,7 +43,7 @@ async fn begin<'a>(
     ctx: &'a CallContext,
     stream: bool,
 ) -> Result<(Call<'a>, Arc<Prepared>)> {
-    let ask = Ask::of_request(&model.info.model, request, stream);
+    let ask = model.ask(request, stream);
     let arrival = ctx.now();
     ctx.emit(|| CallEvent::Sent { at: arrival });
     let Admission { decision, profile, key, mut ticket, .. } =
@@ -48,13 +52,16 @@ async fn begin<'a>(
         Decision::Refuse(refusal) => {
             ctx.clock.sleep_until(refusal.at).await;
             let now = ctx.now();
-            let status = error::status(refusal.kind).unwrap_or(500);
+            // A situation may ask for a status of its own.
+            let asked = ask.situation.and_then(Situation::refusal).filter(|(kind, _)| *kind == refusal.kind);
+            let usual = || error::status(refusal.kind).unwrap_or(500);
+            let status = asked.map_or_else(usual, |(_, status)| status);
             head(ctx, status, &error::headers(refusal.retry_after));
             ctx.emit(|| CallEvent::End { at: now, bytes: 0, reads: 0 });
             ticket.status(status);
             ticket.wrote(refusal.at, Write { before: now, after: now, tokens: 0 });
             ticket.end(TruthOutcome::Refused, now);
-            Err(error::error(op, refusal.kind, refusal.retry_after))
+            Err(error::error(op, refusal.kind, refusal.retry_after).with_status(status))
         }
         Decision::Serve(plan, entry) => {
             let (permit, start) = entry.wait().await;
@@ -132,8 +139,15 @@ impl Call<'_> {
         if let Some(start) = start {
             sink.event(start, stamp);
         }
-        for step in &self.plan.steps[steps] {
-            sink.event(event(&self.plan, step), stamp);
+        for i in steps {
+            let step = &self.plan.steps[i];
+            if !(self.plan.redacted && step.part == Part::Reasoning) {
+                sink.event(event(&self.plan, step), stamp);
+            } else if self.plan.steps.get(i + 1).is_none_or(|next| next.part != Part::Reasoning) {
+                let encrypted = Some(Cow::Owned(sealed(self.key)));
+                let seal = ReasoningSeal { encrypted, ..ReasoningSeal::default() };
+                sink.event(StreamEvent::ReasoningSeal(seal), stamp);
+            }
         }
     }
 
@@ -173,11 +187,17 @@ pub(super) async fn whole(
     call.ticket.status(200);
     call.deliver(due, call.plan.sent_tokens, call.plan.text.len());
     let plan = &call.plan;
-    let reasoning = plan.joined(Part::Reasoning);
+    let mut reasoning = plan.joined(Part::Reasoning);
+    let mut reasoning_blocks = Vec::new();
+    if plan.redacted && !reasoning.is_empty() {
+        reasoning.clear();
+        let encrypted = Some(sealed(call.key));
+        reasoning_blocks.push(ReasoningBlock { encrypted, ..ReasoningBlock::default() });
+    }
     let response = ChatResponse {
         text: plan.joined(Part::Text),
         reasoning: (!reasoning.is_empty()).then_some(reasoning),
-        reasoning_blocks: Vec::new(),
+        reasoning_blocks,
         tool_calls: (0..plan.calls.len())
             .filter(|i| plan.steps.iter().any(|s| s.part == Part::Open(*i)))
             .map(|i| ToolCall {
@@ -282,6 +302,11 @@ fn event<'p>(plan: &'p Plan, step: &Step) -> StreamEvent<'p> {
             StreamEvent::ToolCall(ToolCallDelta { index: i as u32, id: None, name: None, arguments: piece })
         }
     }
+}
+
+/// Stands for reasoning that a vendor encrypts.
+fn sealed(key: u64) -> String {
+    format!("simulated, not a secret {key:016x}")
 }
 
 fn id(key: u64) -> String {

@@ -11,11 +11,16 @@ use llms_core::{
 use serde_json::Value;
 
 use super::MockModel;
-use crate::{FaultKind, FaultRule, Preset, Profile, truth::TruthLog};
+use crate::{
+    FaultKind, FaultRule, Preset, Profile, SITUATIONS,
+    situation::{Situation, nearest},
+    truth::TruthLog,
+};
 
 /// Builds in-process mocks: `mock:openai`, `mock:very-fast`, … name a [`Preset`], without its faults and memory
-/// simulation; `mock:default` is the contract's default profile. Any other name needs a `profile` and is its name
-/// then; without one it is refused. Works without key, address or network.
+/// simulation; `mock:default` is the contract's default profile. The names of [`SITUATIONS`](crate::SITUATIONS)
+/// (`mock:mock-flaky`, …) bring them about as on the server, over the default profile or the `profile` given. Any other
+/// name needs a `profile` and is its name then; without one it is refused. Works without key, address or network.
 ///
 /// Provider-specific settings: `profile` (a table as [`Profile::from_value`] reads it, or the name of a preset,
 /// with faults and all), `seed`, `time_scale`, `responses` (answers in turn), `should_error` (every call fails
@@ -77,13 +82,26 @@ impl MockFactory {
     }
 }
 
-/// The preset of this name, quiet.
+/// The preset of this name, quiet; the default profile where the name is a situation's.
 fn named(model: &str) -> Result<Profile, ConfigErrors> {
-    let preset: Result<Preset, _> = model.parse();
+    let preset: Result<Preset, _> = match model {
+        "mock-fast" => Ok(Preset::VeryFast),
+        "mock-slow" => Ok(Preset::VerySlow),
+        _ => model.strip_prefix("mock-").unwrap_or(model).parse(),
+    };
+    if preset.is_err() && (model == "mock" || Situation::named_or_missing(model).is_some()) {
+        return Ok(Profile::default());
+    }
     preset.map(|preset| preset.profile().quiet()).map_err(|_| {
         let names: Vec<_> = Preset::ALL.iter().map(|p| p.as_str()).collect();
         let mut errors = ConfigErrors::default();
-        let expected = format!("expected default or a preset ({}), or a setting `profile`", names.join(", "));
+        let mut expected =
+            format!("expected default or a preset ({}), or a setting `profile`", names.join(", "));
+        if model.starts_with("mock-")
+            && let Some(nearest) = nearest(model, SITUATIONS.iter().map(|(name, _)| *name))
+        {
+            expected.push_str(&format!("; did you mean `{nearest}`?"));
+        }
         errors.push("model", expected, format!("`{model}`"));
         errors
     })

@@ -19,8 +19,11 @@ use llms_core::{
 };
 
 use crate::{
+    ask::Ask,
     engine::{Engine, ProfileHandle},
+    flaky::{Failed, fingerprint},
     profile::Profile,
+    situation::Situation,
     truth::{TruthLog, TruthRecord},
 };
 
@@ -31,6 +34,8 @@ pub use factory::MockFactory;
 pub struct MockModel {
     info: Arc<ModelInfo>,
     engine: Arc<Engine>,
+    situation: Option<Situation>,
+    failed: Arc<Failed>,
 }
 
 /// Builds a [`MockModel`].
@@ -61,7 +66,9 @@ impl MockModelBuilder {
         self
     }
 
-    /// Says it is another provider than `mock`, and which model.
+    /// Says it is another provider than `mock`, and which model. The names of [`SITUATIONS`](crate::SITUATIONS) bring
+    /// them about here as on the server, over the profile given; `mock-fast`, `mock-slow` and `mock-<preset>` only are
+    /// names.
     pub fn name(mut self, provider: impl Into<String>, model: impl Into<String>) -> Self {
         (self.provider, self.model) = (provider.into(), Some(model.into()));
         self
@@ -88,6 +95,7 @@ impl MockModelBuilder {
             Source::Profile(profile) => ProfileHandle::new(*profile)?,
             Source::Handle(handle) => handle,
         };
+        let situation = self.model.as_deref().and_then(Situation::named_or_missing);
         let model = self.model.unwrap_or_else(|| handle.prepared().profile.name.clone());
         let capabilities = Capabilities {
             streaming: true,
@@ -98,7 +106,8 @@ impl MockModelBuilder {
             ..Capabilities::default()
         };
         let info = ModelInfo { provider: self.provider, model, endpoint: None, capabilities };
-        Ok(MockModel { info: Arc::new(info), engine: Arc::new(Engine::new(handle, self.truth)) })
+        let engine = Arc::new(Engine::new(handle, self.truth));
+        Ok(MockModel { info: Arc::new(info), engine, situation, failed: Arc::default() })
     }
 }
 
@@ -151,8 +160,22 @@ impl MockModel {
         self.engine.held_bytes()
     }
 
+    /// What a request asks for, the situation of the model's name included.
+    fn ask(&self, request: &ChatRequest, stream: bool) -> Ask {
+        let mut ask = Ask { situation: self.situation, ..Ask::of_request(&self.info.model, request, stream) };
+        if let Some(situation) = self.situation {
+            situation.bend(&mut ask, true, true);
+            let body = || serde_json::to_vec(request).unwrap_or_default();
+            if situation == Situation::Flaky && self.failed.fails(fingerprint("", &body())) {
+                ask.situation = Some(Situation::Error(500));
+            }
+        }
+        ask
+    }
+
     /// As if no request had come yet: counts from 1, rate limits and cache of prefixes as at first, truth log empty.
     pub fn reset(&self) {
+        self.failed.clear();
         self.engine.reset();
         self.engine.log().take();
     }

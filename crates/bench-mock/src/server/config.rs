@@ -7,10 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::settings::{AwsCredentials, Limits, Tls, WhenFull};
+use super::{
+    dialect::Reply,
+    settings::{AwsCredentials, Limits, Tls, WhenFull},
+};
 use crate::{
     engine::{Engine, ProfileHandle},
     profile::{Preset, Profile},
+    situation::{self, SITUATIONS},
     truth::TruthLog,
 };
 
@@ -87,6 +91,9 @@ pub struct ServerConfig {
     pub profiles: BTreeMap<Protocol, Profile>,
     /// What answers models of these names, whatever the protocol.
     pub models: BTreeMap<String, Profile>,
+    /// What answers the built-in names `mock-<preset>`, `mock-fast` and `mock-slow`; the preset, without faults and
+    /// memory simulation, where absent.
+    pub presets: BTreeMap<Preset, Profile>,
     /// Refuse models that are not in `models`, as not found.
     pub only_listed_models: bool,
     /// What answers each protocol, live: this handle instead of `profiles`. Several servers, models and a
@@ -125,6 +132,7 @@ impl Default for ServerConfig {
             allow_remote: false,
             profiles: BTreeMap::new(),
             models: BTreeMap::new(),
+            presets: BTreeMap::new(),
             only_listed_models: false,
             handles: BTreeMap::new(),
             api_key: None,
@@ -181,6 +189,21 @@ impl ServerConfig {
         self
     }
 
+    /// Changes what answers the built-in names `mock-<preset>`, `mock-fast` and `mock-slow`, as
+    /// [`map_profiles`](Self::map_profiles) does with the protocols and models.
+    pub fn map_presets(mut self, change: impl Fn(Profile) -> Profile) -> Self {
+        for preset in Preset::ALL {
+            let changed = change(self.preset(preset));
+            self.presets.insert(preset, changed);
+        }
+        self
+    }
+
+    /// What answers a preset's names as things stand.
+    fn preset(&self, preset: Preset) -> Profile {
+        self.presets.get(&preset).cloned().unwrap_or_else(|| preset.profile().quiet())
+    }
+
     /// Adds profiles from a file: JSON, or TOML by way of it. Tables `openai`, `anthropic`, `bedrock`, `ollama`
     /// and `models.<name>`, each as [`Profile::from_value`] reads it; a protocol's table without `preset` begins
     /// from what answers it now.
@@ -223,6 +246,9 @@ impl ServerConfig {
         }
         for (name, profile) in &self.models {
             errors.nest(&format!("models.{name}"), profile.validate());
+        }
+        for (preset, profile) in &self.presets {
+            errors.nest(&format!("presets.{preset}"), profile.validate());
         }
         errors.check(
             self.allow_remote || self.bind.ip().is_loopback(),
@@ -302,7 +328,7 @@ impl Engines {
         let mut models = BTreeMap::new();
         if !config.only_listed_models {
             for preset in Preset::ALL {
-                models.insert(format!("mock-{preset}"), engine(preset.profile().quiet())?);
+                models.insert(format!("mock-{preset}"), engine(config.preset(preset))?);
             }
             for (name, preset) in [("mock-fast", Preset::VeryFast), ("mock-slow", Preset::VerySlow)] {
                 models.insert(name.to_owned(), models[&format!("mock-{preset}")].clone());
@@ -320,12 +346,24 @@ impl Engines {
     /// What answers a model; `None`: there is no such model.
     pub(super) fn find(&self, protocol: Protocol, model: &str) -> Option<&Arc<Engine>> {
         // Vendors' prefixes and versions, and Ollama's tags, do not matter.
-        let bare = crate::situation::bare(model).or(model.strip_suffix(":latest")).unwrap_or(model);
+        let bare = situation::bare(model).or(model.strip_suffix(":latest")).unwrap_or(model);
         if bare == "mock-missing" {
             return None;
         }
         let listed = self.models.get(model).or_else(|| self.models.get(bare));
-        listed.or_else(|| (!self.only_listed).then(|| &self.protocols[&protocol]))
+        let anything = !self.only_listed && !situation::is_unknown(model);
+        listed.or_else(|| anything.then(|| &self.protocols[&protocol]))
+    }
+
+    /// A refusal of a model that there is not: where its name begins as situations' do, with the nearest that there is.
+    pub(super) fn with_hint(&self, model: &str, reply: Reply) -> Reply {
+        let situations = SITUATIONS.iter().map(|(name, _)| *name).filter(|_| !self.only_listed);
+        let known = situations.chain(self.names()).filter(|name| *name != "mock-missing");
+        let typed = situation::bare(model).filter(|name| *name != "mock-missing");
+        match typed.and_then(|name| situation::nearest(name, known)) {
+            Some(nearest) => reply.saying(&format!("Did you mean `{nearest}`?")),
+            None => reply,
+        }
     }
 
     /// What answers a protocol unless a model's name says otherwise.

@@ -7,7 +7,7 @@ use llms_core::time::Timestamp;
 use super::{
     Shared,
     conn::{After, Connection, Gone},
-    dialect::{Api, Limits, Reply, Scene},
+    dialect::{Again, Api, Limits, Reply, Scene},
     pieces::Cutter,
     respond::{after, begin},
     write::Framing,
@@ -196,7 +196,7 @@ impl<'a> Exchange<'a> {
             self.end(TruthOutcome::Broken, due);
             return Ok(After::Cut);
         }
-        let mut reply = api.refusal(kind, &scene.ask.model, scene.request_id, None);
+        let mut reply = api.refusal(kind, &scene.ask.model, scene.request_id, Again::default());
         self.limited(api, &mut reply);
         self.reply(&reply, due, 0, TruthOutcome::Broken).await
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{
     Shared,
     auth::{self, Denied},
-    dialect::{Api, Reply, ollama_loading},
+    dialect::{Again, Api, Reply, ollama_loading},
     read::Request,
     route::Target,
 };
-use crate::{ask::Ask, engine::Engine, profile::FaultKind, situation::Situation};
+use crate::{ask::Ask, engine::Engine, flaky::fingerprint, profile::FaultKind, situation::Situation};
 
 /// Reads a request.
 ///
@@ -25,19 +25,22 @@ pub(super) fn take_in<'s>(
     let api = target.api;
     match auth::check(shared, api.protocol(), request) {
         Ok(()) => {}
-        Err(Denied::Key) => return Err(target.refusal(FaultKind::Auth, "", request_id, None)),
+        Err(Denied::Key) => return Err(target.refusal(FaultKind::Auth, "", request_id, Again::default())),
         Err(Denied::Signature(reply)) => return Err(reply.with("x-amzn-requestid", request_id)),
     }
     let mut ask = api.parse(request, target)?;
     let Some(engine) = shared.engines.find(api.protocol(), &ask.model) else {
-        return Err(target.refusal(FaultKind::NotFound, &ask.model, request_id, None));
+        let reply = target.refusal(FaultKind::NotFound, &ask.model, request_id, Again::default());
+        return Err(shared.engines.with_hint(&ask.model, reply));
     };
     if !shared.engines.is_listed(&ask.model) {
         ask.situation = Situation::named(&ask.model);
     }
     if let Some(situation) = ask.situation {
-        situation.bend(&mut ask, api.knows_tools());
-        if situation == Situation::Flaky && shared.recall.fails(fingerprint(&request.path, &request.body)) {
+        let reasons = api.knows_reasoning(&ask);
+        situation.bend(&mut ask, api.knows_tools(), reasons);
+        let failed = &shared.recall.failed;
+        if situation == Situation::Flaky && failed.fails(fingerprint(&request.path, &request.body)) {
             ask.situation = Some(Situation::Error(500));
         }
     }
@@ -49,10 +52,4 @@ pub(super) fn take_in<'s>(
         }
     }
     Ok((ask, engine))
-}
-
-/// Tells bodies apart (FNV-1a).
-fn fingerprint(path: &str, body: &[u8]) -> u64 {
-    let bytes = path.bytes().chain([0]).chain(body.iter().copied());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -6,7 +6,7 @@ use super::{
     Shared,
     auth::{self, Denied},
     config::Protocol,
-    dialect::{Reply, bedrock_count, count_tokens, input_tokens, no_response},
+    dialect::{Again, Reply, bedrock_count, count_tokens, input_tokens, no_response},
     local,
     read::Request,
     route::Route,
@@ -48,10 +48,13 @@ pub(super) fn names(shared: &Shared, protocol: Protocol) -> Vec<String> {
 pub(super) fn denied(shared: &Shared, protocol: Protocol, model: &str, id: &str) -> Option<Reply> {
     let refused = Situation::named(model).filter(|_| !shared.engines.is_listed(model));
     if let Some((kind, status)) = refused.and_then(Situation::refusal) {
-        return Some(Reply { status, ..protocol.refusal(kind, model, id, None) });
+        return Some(Reply { status, ..protocol.refusal(kind, model, id, Again::default()) });
     }
     let found = shared.engines.find(protocol, model).is_some();
-    (!found).then(|| protocol.refusal(FaultKind::NotFound, model, id, None))
+    (!found).then(|| {
+        let reply = protocol.refusal(FaultKind::NotFound, model, id, Again::default());
+        shared.engines.with_hint(model, reply)
+    })
 }
 
 /// Whose manner a route has.
@@ -79,7 +82,7 @@ pub(super) fn answer(shared: &Shared, route: &Route, request: &Request) -> Reply
     let Some(protocol) = protocol_of(route, request) else { return other(shared, route, request) };
     match auth::check(shared, protocol, request) {
         Ok(()) => {}
-        Err(Denied::Key) => return protocol.refusal(FaultKind::Auth, "", id, None),
+        Err(Denied::Key) => return protocol.refusal(FaultKind::Auth, "", id, Again::default()),
         Err(Denied::Signature(reply)) => return reply,
     }
     let body = || -> Result<Value, Reply> {

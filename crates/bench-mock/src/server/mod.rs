@@ -6,7 +6,7 @@
 //!
 //! Which profile answers: that of the model's name if there is one ([`ServerConfig::models`], then the built-in
 //! names `mock-<preset>`, `mock-fast`, `mock-slow`), else that of the protocol; [`SITUATIONS`](crate::SITUATIONS) lie
-//! over it. `mock-missing` never exists.
+//! over it. `mock-missing` never exists, nor do names that begin with `mock-` and are none of these.
 //!
 //! Paths, below the base URL of each protocol ([`Server::base_url`]):
 //!

@@ -2,17 +2,18 @@
 //! models that a local server would have loaded.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use time::OffsetDateTime;
 
-use crate::ask::{Ask, Keep};
+use crate::{
+    ask::{Ask, Keep},
+    flaky::Failed,
+};
 
-/// Bodies that failed once, kept until they come again; the oldest are forgotten.
-const MAX_FAILED: usize = 4_096;
 /// Models loaded at a time; the one that would expire first goes.
 const MAX_LOADED: usize = 64;
 /// How long a model stays loaded unless told otherwise.
@@ -23,29 +24,15 @@ const FOR_EVER: Duration = Duration::from_secs(292 * 365 * 86_400);
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Recall {
-    failed: Mutex<VecDeque<u64>>,
+    pub(super) failed: Failed,
     loaded: Mutex<BTreeMap<String, OffsetDateTime>>,
 }
 
 impl Recall {
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.failed.clear();
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Whether a flaky model fails this time: the first time that a body comes, then every other.
-    pub(super) fn fails(&self, fingerprint: u64) -> bool {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = failed.iter().position(|f| *f == fingerprint) {
-            failed.remove(at);
-            return false;
-        }
-        if failed.len() >= MAX_FAILED {
-            failed.pop_front();
-        }
-        failed.push_back(fingerprint);
-        true
     }
 
     /// A model was used: it stays loaded as long as the request says.
@@ -82,15 +69,6 @@ pub(super) fn tagged(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_body_fails_every_other_time() {
-        let recall = Recall::default();
-        let seen: Vec<bool> = [1, 2, 1, 2, 1].map(|f| recall.fails(f)).to_vec();
-        assert_eq!(seen, [true, true, false, false, true]);
-        (10..10 + 2 * MAX_FAILED as u64).for_each(|f| assert!(recall.fails(f)));
-        assert_eq!(recall.failed.lock().unwrap().len(), MAX_FAILED);
-    }
 
     #[test]
     fn models_expire_as_the_request_says() {

@@ -5,7 +5,7 @@ use std::{io::Write as _, sync::Arc};
 use super::{
     Shared,
     conn::{After, Connection, Gone},
-    dialect::{Limits, Reply, Scene, http_date},
+    dialect::{Again, Limits, Reply, Scene, http_date},
     exchange::Exchange,
     intake::take_in,
     link::Link,
@@ -143,12 +143,23 @@ pub(super) async fn chat(
         engine.admit(&ask, id, conn.number, request.arrival, &shared.clock);
     ticket.stamped(conn.link.stamps());
     let created = shared.wall(request.arrival);
-    let limits = Limits { levels: limits, input_tokens: ask.input_tokens, azure: target.azure, at: created };
+    let mut limits = Limits {
+        levels: limits,
+        refused: None,
+        input_tokens: ask.input_tokens,
+        azure: target.azure,
+        at: created,
+    };
     let (plan, entry) = match decision {
         Decision::Serve(plan, entry) => (plan, entry),
         Decision::Refuse(refusal) => {
-            let mut reply =
-                target.refusal(refusal.kind, &ask.model, ticket.request_id(), refusal.retry_after);
+            let mut again = Again { after: refusal.retry_after, short: refusal.short };
+            if refusal.kind == FaultKind::RateLimit {
+                let wait = refusal.retry_after.unwrap_or_default();
+                limits.refused = Some(wait);
+                again.short = again.short.or_else(|| limits.used_up(api.protocol(), wait));
+            }
+            let mut reply = target.refusal(refusal.kind, &ask.model, ticket.request_id(), again);
             if let Some((kind, status)) = ask.situation.and_then(Situation::refusal)
                 && kind == refusal.kind
             {

@@ -1,10 +1,8 @@
 //! From method and path to what is wanted.
 
-use std::time::Duration;
-
 use super::{
     config::Protocol,
-    dialect::{Api, Reply, azure_words},
+    dialect::{Again, Api, Reply, azure_words},
 };
 use crate::profile::FaultKind;
 
@@ -48,15 +46,9 @@ pub(super) struct Target {
 
 impl Target {
     /// A refusal of this kind, in the words of who is asked.
-    pub(super) fn refusal(
-        &self,
-        kind: FaultKind,
-        model: &str,
-        request_id: &str,
-        retry_after: Option<Duration>,
-    ) -> Reply {
-        let reply = self.api.refusal(kind, model, request_id, retry_after);
-        if self.azure { azure_words(kind, reply, retry_after) } else { reply }
+    pub(super) fn refusal(&self, kind: FaultKind, model: &str, request_id: &str, again: Again) -> Reply {
+        let reply = self.api.refusal(kind, model, request_id, again);
+        if self.azure { azure_words(kind, reply, again.after) } else { reply }
     }
 }
 

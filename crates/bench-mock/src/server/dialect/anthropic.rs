@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    super::read::Request, Block, Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading, sealed,
-    whole_calls,
+    super::read::Request, Again, Block, Reply, Scene, Speaker, parsed_arguments, quote, quoted, reading,
+    sealed, whole_calls,
 };
 use crate::{
     ask::{Ask, Choice, Shape, Thinking},
+    bucket::{Counted, Shortage},
     plan::{Finish, Part, Step},
     profile::FaultKind,
 };
@@ -106,8 +107,8 @@ fn words(kind: FaultKind) -> (u16, &'static str, &'static str) {
         FaultKind::RateLimit => (
             429,
             "rate_limit_error",
-            "This request would exceed the rate limit for your organization (simulated) of 50 requests per minute. \
-             For details, refer to: https://docs.claude.com/en/api/rate-limits.",
+            "This request would exceed your organization's (simulated) rate limit. For details, refer to: \
+             https://docs.claude.com/en/api/rate-limits.",
         ),
         FaultKind::Quota => (
             400,
@@ -132,11 +133,32 @@ fn words(kind: FaultKind) -> (u16, &'static str, &'static str) {
     }
 }
 
-pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str) -> Reply {
+pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str, again: Again) -> Reply {
     let (status, name, message) = words(kind);
-    let missing = format!("model: {model}");
-    let message = if kind == FaultKind::NotFound { &missing } else { message };
+    let message = match (kind, again.short) {
+        (FaultKind::NotFound, _) => format!("model: {model}"),
+        (FaultKind::RateLimit, Some(short)) => {
+            message.replacen("rate limit", &format!("rate limit of {}", limit(short)), 1)
+        }
+        _ => message.to_owned(),
+    };
+    let message = message.as_str();
     error(status, name, message, Some(request_id)).with("request-id", request_id)
+}
+
+/// A limit as the vendor tells it.
+fn limit(short: Shortage) -> String {
+    let units = match short.of {
+        Counted::Requests => "requests",
+        Counted::Tokens => "tokens",
+        Counted::Input => "input tokens",
+        Counted::Output => "output tokens",
+    };
+    let n = short.level.limit;
+    match short.level.period.as_millis() {
+        60_000 => format!("{n} {units} per minute"),
+        ms => format!("{n} {units} per {} seconds", ms as f64 / 1e3),
+    }
 }
 
 fn common(reply: Reply, scene: &Scene<'_>) -> Reply {

@@ -1,24 +1,28 @@
 //! Rate-limit headers, in each vendor's names and formats, from how the buckets really stand.
 //!
 //! Where a profile has no limit nothing is ever refused: then the headers tell of a usual limit of which this request
-//! alone is used. Bedrock and Ollama have no such headers.
+//! alone is used, or all of it when a fault plays the refusal. Bedrock and Ollama have no such headers.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::{super::config::Protocol, Reply, rfc3339};
-use crate::bucket::{Level, Levels};
+use crate::bucket::{Counted, Level, Levels, Shortage};
 
 /// Requests a minute where nothing is limited.
 const REQUESTS: [u64; 2] = [10_000, 4_000];
 /// Tokens a minute of OpenAI, and of Anthropic's input and output.
 const TOKENS: [u64; 3] = [2_000_000, 400_000, 80_000];
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What the headers depend on.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Limits {
     pub levels: Option<Levels>,
+    /// The wait, where a rate limit refuses.
+    pub refused: Option<Duration>,
     pub input_tokens: u32,
     pub azure: bool,
     /// Wall clock of the arrival, which the levels are of.
@@ -26,6 +30,23 @@ pub(in super::super) struct Limits {
 }
 
 impl Limits {
+    /// What a refusal tells that no bucket asked for: the requests of the limit that the headers tell.
+    pub(in super::super) fn used_up(&self, protocol: Protocol, wait: Duration) -> Option<Shortage> {
+        let usually = match protocol {
+            Protocol::OpenAi => REQUESTS[0],
+            Protocol::Anthropic => REQUESTS[1],
+            Protocol::Bedrock | Protocol::Ollama => return None,
+        };
+        Some(Shortage { of: Counted::Requests, level: self.requests(usually), requested: 1, wait })
+    }
+
+    /// How requests stand.
+    fn requests(&self, usually: u64) -> Level {
+        let used_up = |reset| Level { limit: usually, remaining: 0, reset, period: MINUTE };
+        let told = self.levels.and_then(|levels| levels.requests);
+        told.or(self.refused.map(used_up)).unwrap_or(usual(usually, 1))
+    }
+
     /// Adds the headers to an answer, refusals included.
     pub(in super::super) fn add(&self, protocol: Protocol, reply: &mut Reply) {
         match protocol {
@@ -37,7 +58,7 @@ impl Limits {
 
     fn openai(&self, reply: &mut Reply) {
         let levels = self.levels.unwrap_or_default();
-        let requests = levels.requests.unwrap_or(usual(REQUESTS[0], 1));
+        let requests = self.requests(REQUESTS[0]);
         let tokens = levels.tokens.or(levels.input).unwrap_or(usual(TOKENS[0], self.input_tokens));
         let mut header = |name, value: String| reply.headers.push((name, value));
         header("x-ratelimit-limit-requests", requests.limit.to_string());
@@ -81,8 +102,9 @@ impl Limits {
             limit: input.limit + output.limit,
             remaining: input.remaining + output.remaining,
             reset: input.reset.max(output.reset),
+            period: MINUTE,
         });
-        let requests = levels.requests.unwrap_or(usual(REQUESTS[1], 1));
+        let requests = self.requests(REQUESTS[1]);
         for (names, level) in CLASSES.iter().zip([requests, input, output, tokens]) {
             reply.headers.push((names[0], level.limit.to_string()));
             reply.headers.push((names[1], level.remaining.to_string()));
@@ -101,7 +123,7 @@ impl Limits {
 /// A limit a minute of which so much is used.
 fn usual(limit: u64, used: u32) -> Level {
     let reset = Duration::from_secs_f64(f64::from(used) / limit as f64 * 60.0);
-    Level { limit, remaining: limit.saturating_sub(used.into()), reset }
+    Level { limit, remaining: limit.saturating_sub(used.into()), reset, period: MINUTE }
 }
 
 /// A duration as OpenAI writes it: `6ms`, `1.5s`, `1m0s`, `6h2m0s`; milliseconds, rounded up.
@@ -143,10 +165,16 @@ mod tests {
 
     #[test]
     fn the_headers_tell_the_levels() {
-        let level = |remaining| Level { limit: 60, remaining, reset: Duration::from_millis(1500) };
+        let level =
+            |remaining| Level { limit: 60, remaining, reset: Duration::from_millis(1500), period: MINUTE };
         let levels = Levels { requests: Some(level(59)), output: Some(level(7)), ..Levels::default() };
-        let limits =
-            Limits { levels: Some(levels), input_tokens: 100, azure: false, at: OffsetDateTime::UNIX_EPOCH };
+        let limits = Limits {
+            levels: Some(levels),
+            refused: None,
+            input_tokens: 100,
+            azure: false,
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
         let of = |protocol| {
             let mut reply = Reply::default();
             limits.add(protocol, &mut reply);

@@ -17,7 +17,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::form
 
 use super::{config::Protocol, read::Request, route::Target};
 use crate::{
-    ask::Ask,
+    ask::{Ask, Family},
+    bucket::Shortage,
     pace::Times,
     plan::{Part, Plan, Step},
     prefix::Prefix,
@@ -39,10 +40,31 @@ impl Reply {
         Self { status, content_type: "application/json", headers: Vec::new(), body }
     }
 
+    /// Adds a sentence to the message of an error, wherever the vendor puts it.
+    pub(super) fn saying(mut self, sentence: &str) -> Self {
+        let mut body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        for place in ["/error/message", "/message", "/error"] {
+            if let Some(Value::String(message)) = body.pointer_mut(place) {
+                *message = format!("{}. {sentence}", message.trim_end_matches('.'));
+                self.body = body.to_string().into_bytes();
+                break;
+            }
+        }
+        self
+    }
+
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// When a refused client may come again, as far as the refusal knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Again {
+    pub after: Option<Duration>,
+    /// The rate limit that is used up.
+    pub short: Option<Shortage>,
 }
 
 /// What the words of an answer depend on.
@@ -128,6 +150,11 @@ impl Api {
         !matches!(self, Self::Completions | Self::OllamaGenerate)
     }
 
+    /// Whether an answer to `ask` can show reasoning: neither the first completions nor Titan's and Llama's bodies do.
+    pub(super) fn knows_reasoning(self, ask: &Ask) -> bool {
+        self != Self::Completions && !matches!(ask.family, Some(Family::Titan | Family::Llama))
+    }
+
     /// Reads what is asked.
     ///
     /// # Errors
@@ -155,14 +182,8 @@ impl Api {
     }
 
     /// A refusal of this kind, in the vendor's words.
-    pub(super) fn refusal(
-        self,
-        kind: FaultKind,
-        model: &str,
-        request_id: &str,
-        retry_after: Option<Duration>,
-    ) -> Reply {
-        let reply = self.protocol().refusal(kind, model, request_id, retry_after);
+    pub(super) fn refusal(self, kind: FaultKind, model: &str, request_id: &str, again: Again) -> Reply {
+        let reply = self.protocol().refusal(kind, model, request_id, again);
         if self == Self::Responses && kind == FaultKind::NotFound {
             return openai::responses::no_model(model, reply);
         }
@@ -212,20 +233,14 @@ impl Protocol {
     }
 
     /// A refusal of this kind, in the vendor's words.
-    pub(super) fn refusal(
-        self,
-        kind: FaultKind,
-        model: &str,
-        request_id: &str,
-        retry_after: Option<Duration>,
-    ) -> Reply {
+    pub(super) fn refusal(self, kind: FaultKind, model: &str, request_id: &str, again: Again) -> Reply {
         let mut reply = match self {
-            Self::OpenAi => openai::refusal(kind, model, request_id, retry_after),
-            Self::Anthropic => anthropic::refusal(kind, model, request_id),
+            Self::OpenAi => openai::refusal(kind, model, request_id, again),
+            Self::Anthropic => anthropic::refusal(kind, model, request_id, again),
             Self::Bedrock => bedrock::refusal(kind, request_id),
             Self::Ollama => ollama::refusal(kind, model, request_id),
         };
-        if let Some(wait) = retry_after {
+        if let Some(wait) = again.after {
             reply.headers.push(("retry-after", (wait.as_secs_f64().ceil() as u64).to_string()));
         }
         reply

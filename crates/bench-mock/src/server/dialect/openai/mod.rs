@@ -8,8 +8,11 @@ use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Reply, Scene};
-use crate::profile::FaultKind;
+use super::{Again, Reply, Scene};
+use crate::{
+    bucket::{Counted, Level, Shortage},
+    profile::FaultKind,
+};
 
 /// An error in the vendor's words.
 struct Words {
@@ -42,7 +45,7 @@ fn no_model() -> Reply {
     error(400, "you must provide a model parameter", "invalid_request_error", None, None)
 }
 
-fn words(kind: FaultKind, model: &str, retry_after: Option<Duration>) -> Words {
+fn words(kind: FaultKind, model: &str, again: Again) -> Words {
     let invalid = "invalid_request_error";
     let words = |status, message: &'static str, kind, param, code| Words {
         status,
@@ -53,14 +56,14 @@ fn words(kind: FaultKind, model: &str, retry_after: Option<Duration>) -> Words {
     };
     match kind {
         FaultKind::RateLimit => {
-            let ms = retry_after.unwrap_or_default().as_millis();
+            let (what, counted) = again.short.map_or((String::new(), "requests"), used_up);
+            let when = again.after.map_or("later".to_owned(), |wait| format!("in {}ms", wait.as_millis()));
             let message = format!(
-                "Rate limit reached for {model} in organization org-simulated on requests per min (RPM): \
-                 Limit 500, Used 500, Requested 1. Please try again in {ms}ms. Visit \
+                "Rate limit reached for {model} in organization org-simulated{what}. Please try again {when}. Visit \
                  https://platform.openai.com/account/rate-limits to learn more."
             );
             let message = Cow::Owned(message);
-            Words { message, ..words(429, "", "requests", None, Some("rate_limit_exceeded")) }
+            Words { message, ..words(429, "", counted, None, Some("rate_limit_exceeded")) }
         }
         FaultKind::Quota => words(
             429,
@@ -122,15 +125,29 @@ fn words(kind: FaultKind, model: &str, retry_after: Option<Duration>) -> Words {
     }
 }
 
-pub(super) fn refusal(
-    kind: FaultKind,
-    model: &str,
-    request_id: &str,
-    retry_after: Option<Duration>,
-) -> Reply {
-    let said = words(kind, model, retry_after);
+/// The limit that is used up as the vendor tells it, and its kind of error.
+fn used_up(short: Shortage) -> (String, &'static str) {
+    let (units, letter, kind) = match short.of {
+        Counted::Requests => ("requests", 'R', "requests"),
+        Counted::Tokens => ("tokens", 'T', "tokens"),
+        Counted::Input => ("input tokens", 'T', "tokens"),
+        Counted::Output => ("output tokens", 'T', "tokens"),
+    };
+    let Level { limit, remaining, period, .. } = short.level;
+    let period = match period.as_millis() {
+        1_000 => "sec".to_owned(),
+        60_000 => format!("min ({letter}PM)"),
+        86_400_000 => format!("day ({letter}PD)"),
+        ms => format!("{} sec", ms as f64 / 1e3),
+    };
+    let (used, requested) = (limit.saturating_sub(remaining), short.requested);
+    (format!(" on {units} per {period}: Limit {limit}, Used {used}, Requested {requested}"), kind)
+}
+
+pub(super) fn refusal(kind: FaultKind, model: &str, request_id: &str, again: Again) -> Reply {
+    let said = words(kind, model, again);
     let mut reply = error(said.status, &said.message, said.kind, said.param, said.code);
-    if let Some(wait) = retry_after {
+    if let Some(wait) = again.after {
         reply = reply.with("retry-after-ms", wait.as_millis().to_string());
     }
     reply.with("x-request-id", request_id).with("openai-version", "2020-10-01")
@@ -166,12 +183,12 @@ pub(in super::super) fn azure_words(kind: FaultKind, reply: Reply, retry_after: 
 }
 
 fn status_of(kind: FaultKind) -> u16 {
-    words(kind, "", None).status
+    words(kind, "", Again::default()).status
 }
 
 /// The error object of a stream of chunks.
 fn stream_error(scene: &Scene<'_>) -> Value {
-    let said = words(scene.plan.says.unwrap_or(FaultKind::Server), &scene.ask.model, None);
+    let said = words(scene.plan.says.unwrap_or(FaultKind::Server), &scene.ask.model, Again::default());
     json!({"error": {"message": said.message, "type": said.kind, "param": said.param, "code": said.code}})
 }
 

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::{
     super::{
-        Block, Reply, Scene, Speaker, padding, quote,
+        Again, Block, Reply, Scene, Speaker, padding, quote,
         reading::{self, Weight},
         sealed,
     },
@@ -422,7 +422,7 @@ impl Speaker for Responses {
     fn error(&mut self, scene: &Scene<'_>, out: &mut Vec<u8>) {
         self.begin(scene, out);
         let kind = scene.plan.says.unwrap_or(FaultKind::Server);
-        let said = words(kind, &scene.ask.model, None);
+        let said = words(kind, &scene.ask.model, Again::default());
         let code = said.code.unwrap_or(said.kind);
         let error = json!({"type": said.kind, "code": code, "message": said.message, "param": said.param});
         self.event("error", json!({"error": error}), out);
