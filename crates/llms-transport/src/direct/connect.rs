@@ -28,35 +28,54 @@ use crate::{fail, target::Target};
 /// What every connection of this transport speaks.
 pub(super) const PROTOCOL: &str = "HTTP/1.1";
 
-/// Opens a connection to `target` within `limit`, tries all of its addresses, and says when each phase was.
-/// Phases that did not happen (no name to resolve, no TLS) are absent.
+/// The addresses of a target, and when they were asked for if it is by name.
+#[derive(Clone)]
+pub(super) struct Resolved {
+    addresses: Arc<[SocketAddr]>,
+    dns: Option<Span>,
+}
+
+impl Resolved {
+    /// The same for a connection that did not ask itself.
+    pub(super) fn again(&self) -> Self {
+        Self { addresses: self.addresses.clone(), dns: None }
+    }
+}
+
+/// Finds the addresses of `target` within `limit`; no look-up where the URL has an address.
+pub(super) async fn resolve(target: &Target<'_>, limit: Duration, clock: &SharedClock) -> Result<Resolved> {
+    if let Ok(ip) = target.host.parse::<IpAddr>() {
+        return Ok(Resolved { addresses: Arc::new([SocketAddr::new(ip, target.port)]), dns: None });
+    }
+    let start = clock.now();
+    let found = before(start + limit, clock, lookup_host((target.host, target.port))).await;
+    let found = found.ok_or_else(|| fail::connect_timeout(target.authority(), limit))?;
+    let addresses = found.map_err(|e| fail::dns(target.host, e))?.collect();
+    Ok(Resolved { addresses, dns: Some(Span { start, end: clock.now() }) })
+}
+
+/// Opens a connection to `target`, name resolution included within `limit`, tries all of its addresses, and says when
+/// each phase was. Phases that did not happen (no name to resolve, no TLS) are absent.
 pub(super) async fn connect(
     target: &Target<'_>,
+    resolved: &Resolved,
     tls: &TlsConnector,
     limit: Duration,
     clock: &SharedClock,
     meter: &Arc<Meter>,
 ) -> Result<(Socket, ConnectionInfo)> {
-    let deadline = clock.now() + limit;
+    let deadline = resolved.dns.map_or_else(|| clock.now(), |dns| dns.start) + limit;
     let timeout = || fail::connect_timeout(target.authority(), limit);
+    let addresses = &resolved.addresses;
     let mut info = ConnectionInfo {
         reused: Some(false),
+        dns: resolved.dns,
         protocol: Some(PROTOCOL.to_owned()),
         ..ConnectionInfo::default()
     };
 
-    let addresses = if let Ok(ip) = target.host.parse::<IpAddr>() {
-        vec![SocketAddr::new(ip, target.port)]
-    } else {
-        let start = clock.now();
-        let found = before(deadline, clock, lookup_host((target.host, target.port))).await;
-        let found = found.ok_or_else(timeout)?.map_err(|e| fail::dns(target.host, e))?.collect();
-        info.dns = Some(Span { start, end: clock.now() });
-        found
-    };
-
     let start = clock.now();
-    let stream = connect_any(&addresses, deadline, clock, target, limit).await?;
+    let stream = connect_any(addresses, deadline, clock, target, limit).await?;
     info.tcp = Some(Span { start, end: clock.now() });
     meter.opened.fetch_add(1, Relaxed);
     let tcp = Tcp::new(stream, clock.clone(), start, meter.clone())

@@ -20,6 +20,10 @@ pub(super) struct Received {
 /// A socket of this process that keeps the kernel stamping: the first such socket of a machine switches stamping on a
 /// moment later, and without one that stays it would go on and off with the connections.
 #[cfg(unix)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "there is none where the kernel does not stamp")
+)]
 #[derive(Debug)]
 pub(super) struct Keeper(#[allow(dead_code, reason = "held for its effect")] std::os::fd::OwnedFd);
 

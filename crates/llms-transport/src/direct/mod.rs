@@ -42,6 +42,7 @@ use tokio_rustls::TlsConnector;
 
 use self::{
     body::DirectBody,
+    connect::Resolved,
     exchange::{Answer, Failure, exchange},
     meter::Meter,
     pool::Pool,
@@ -93,8 +94,21 @@ impl Direct {
         self.0.pool.len()
     }
 
-    async fn connect(&self, target: &Target<'_>, clock: &SharedClock) -> Result<(Socket, ConnectionInfo)> {
-        connect::connect(target, &self.0.tls, self.0.options.connect_timeout, clock, &self.0.meter).await
+    /// A new connection for a call.
+    async fn connect(&self, target: &Target<'_>, ctx: &CallContext) -> Result<(Socket, ConnectionInfo)> {
+        ctx.emit(|| CallEvent::Connecting { at: ctx.now() });
+        let resolved = connect::resolve(target, self.0.options.connect_timeout, &ctx.clock).await?;
+        self.connect_to(target, &resolved, &ctx.clock).await
+    }
+
+    async fn connect_to(
+        &self,
+        target: &Target<'_>,
+        resolved: &Resolved,
+        clock: &SharedClock,
+    ) -> Result<(Socket, ConnectionInfo)> {
+        let Shared { options, tls, meter, .. } = &*self.0;
+        connect::connect(target, resolved, tls, options.connect_timeout, clock, meter).await
     }
 
     /// An idle connection that still lives, or a new one.
@@ -114,7 +128,7 @@ impl Direct {
                 self.0.meter.found_dead.fetch_add(1, Relaxed);
             }
         }
-        self.connect(target, &ctx.clock).await
+        self.connect(target, ctx).await
     }
 
     fn keeps(&self) -> bool {
@@ -166,7 +180,7 @@ impl Transport for Direct {
             self.0.meter.resent.fetch_add(1, Relaxed);
             ctx.emit(|| CallEvent::Resent { at });
             drop(socket);
-            (socket, connection) = self.connect(&target, &ctx.clock).await?;
+            (socket, connection) = self.connect(&target, ctx).await?;
             ctx.emit(|| CallEvent::Connected(&connection));
             outcome = exchange(&mut socket, &head, &request.body, to_head, target.authority(), ctx).await;
         }
@@ -201,12 +215,18 @@ impl Transport for Direct {
         }
         let wanted = connections.min(self.0.options.max_idle_per_host);
         let mut missing = wanted.saturating_sub(self.0.pool.count(&target.origin));
+        if missing == 0 {
+            return Ok(());
+        }
         let clock = real_clock();
+        // Asked once for all of them: a resolver is no part of what is to be measured.
+        let resolved = connect::resolve(&target, self.0.options.connect_timeout, &clock).await?;
         let mut opening = JoinSet::new();
         loop {
             while missing > 0 && opening.len() < OPENED_AT_ONCE {
-                let (this, uri, clock) = (self.clone(), uri.clone(), clock.clone());
-                opening.spawn(async move { this.connect(&Target::of(&uri)?, &clock).await });
+                let (this, uri, resolved, clock) =
+                    (self.clone(), uri.clone(), resolved.again(), clock.clone());
+                opening.spawn(async move { this.connect_to(&Target::of(&uri)?, &resolved, &clock).await });
                 missing -= 1;
             }
             let Some(opened) = opening.join_next().await else { return Ok(()) };

@@ -7,6 +7,7 @@ mod bodies;
 mod client;
 mod differential;
 mod errors;
+mod order;
 mod reuse;
 mod server;
 mod stale;

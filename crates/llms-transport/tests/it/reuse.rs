@@ -133,6 +133,23 @@ async fn connections_opened_before_are_used() {
     assert_eq!((server.connections(), transport.idle()), (100, 100));
 }
 
+/// By name too, and a second time only what is missing; the requests find DNS, TCP and the handshake done.
+#[tokio::test]
+async fn t012_connections_to_a_name_are_opened_in_advance() {
+    let server = Server::answering(OK);
+    let transport = direct();
+    let url = format!("http://localhost:{}/", server.address.port());
+    for wanted in [5, 5, 8] {
+        transport.open(&url.parse().unwrap(), wanted).await.unwrap();
+        assert_eq!(transport.idle(), wanted);
+    }
+    let (_, timeline) = get(&transport, &url).await.ok();
+    let c = &timeline.connection;
+    assert_eq!((c.reused, c.dns, c.tcp, c.tls), (Some(true), None, None, None));
+    let counted = transport.counters().unwrap();
+    assert_eq!((counted.opened, counted.reused), (8, 1), "{counted:?}");
+}
+
 #[tokio::test]
 async fn idle_connections_are_bounded() {
     let server = Server::answering(OK);
