@@ -22,7 +22,10 @@
 //! (2 MiB for 64 threads), and by blocks in the middle of an operation at that instant.
 //!
 //! # Cost
-//! See `benches/allocator.rs`.
+//! `benches/allocator.rs`, batches of both in turn, medians of 1,000, two shared processors (Firecracker, Linux 6.18, glibc), two
+//! runs at a load average of 14: a pair of allocation and release takes 10–17 ns bare and 13–23 ns counted, 2.4–6 ns more; of
+//! 4 KiB 23–29 and 26–31 ns; beside another thread that allocates no more than alone. Reading the counters: 0.12–0.17 µs.
+//! Memory: 17 KiB.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -218,7 +221,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for CountingAllocator<A> {
     }
 }
 
-/// The counters now; `None` when this binary's global allocator is not a [`CountingAllocator`]. About a microsecond.
+/// The counters now; `None` when this binary's global allocator is not a [`CountingAllocator`]. Well under a microsecond.
 pub fn counters() -> Option<AllocatorCounters> {
     let (mut allocations, mut allocated, mut freed) = (0_u64, 0_u64, 0_u64);
     for shard in OWNED.iter().chain([&SHARED]) {

@@ -62,7 +62,8 @@ fn this_process_is_measured() {
     let open = health.descriptors.value().unwrap();
     assert!(3 < open.open.start && open.limit.is_none_or(|l| open.open.max <= l), "{open:?}");
     let threads = health.threads.value().unwrap();
-    assert!(2 <= threads.start && threads.end <= threads.max, "{threads:?}");
+    // This test's thread, the harness's and the probe's own at both ends; other tests' come and go.
+    assert!(2 <= threads.start.min(threads.end) && threads.end <= threads.max, "{threads:?}");
     assert!(health.clock.value().is_some_and(|c| c.drift_error_ppm < 1e4), "{:?}", health.clock);
     assert!(health.ports.value().is_some_and(|p| p.range.is_some_and(|r| 0 < r)), "{:?}", health.ports);
     assert_eq!(health.tasks.reason(), Some("no async runtime was given to the probe"));
