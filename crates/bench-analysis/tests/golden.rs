@@ -12,6 +12,8 @@ mod compare;
 mod dependence;
 #[path = "golden_handlers/interval.rs"]
 mod interval;
+#[path = "golden_handlers/load.rs"]
+mod load;
 #[path = "golden_handlers/quantile.rs"]
 mod quantile;
 #[path = "golden_handlers/records.rs"]
@@ -25,16 +27,10 @@ use serde_json::Value;
 const PENDING: &[(&str, &str)] = &[
     ("censor/", "analysis: steady state and censoring"),
     ("change/", "analysis: trends and regressions"),
-    ("cost/burn-rate", "load engine: error budget"),
     ("cost/cache-break-even", "analysis: tokens and cost"),
     ("cost/pareto", "analysis: comparison"),
     ("cost/waste", "analysis: tokens and cost"),
-    ("load/", "load engine: arrivals and coordinated omission"),
-    ("plan/mm1-sample-size", "load engine: planning of queueing runs"),
-    ("queue/", "load engine: capacity fits and the pathwise oracle"),
     ("sketch/", "analysis: sketches for the live view"),
-    ("trend/", "load engine: degradation and recovery"),
-    ("warmup/", "load engine: steady state"),
 ];
 
 /// One case of a golden file, with its whole file for cases that refer to another.
@@ -99,6 +95,20 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("multiple/tost-paired", compare::tost_paired),
         ("multiple/tost-ratio", compare::tost_ratio),
         ("hierarchy/", compare::hierarchy),
+        ("warmup/", load::warmup),
+        ("trend/mann-kendall", load::trend),
+        ("trend/recovery-time", load::recovery),
+        ("queue/mmc-mdc", load::mmc_mdc),
+        ("queue/md1-wait-cdf", load::md1),
+        ("queue/mg1", load::mg1),
+        ("queue/usl-fit", load::usl),
+        ("queue/pava-decreasing", load::pava),
+        ("queue/kneedle-discrete", load::knee),
+        ("queue/pathwise-fifo", load::pathwise),
+        ("plan/mm1-sample-size", load::mm1_sample_size),
+        ("load/coordinated-omission", load::coordinated_omission),
+        ("load/poisson-arrival-check", load::poisson),
+        ("cost/burn-rate", load::burn_rate),
         ("stream/", records::stream),
         ("system/window", records::window),
         ("cost/usage-", records::usage),

@@ -1,6 +1,6 @@
 //! Intervals for shares (errors, goodput), differences of shares and rates of events.
 
-use super::distribution::{beta_quantile, chi2_quantile, fair_coin_p, ln_beta, norm_quantile};
+use super::distribution::{beta_quantile, chi2_quantile, fair_coin_p, norm_quantile};
 use super::interval::{Interval, StatsError, check_unit};
 
 fn check_counts(k: u64, n: u64) -> Result<(), StatsError> {
@@ -56,7 +56,8 @@ pub fn clopper_pearson(k: u64, n: u64, confidence: f64) -> Result<Interval, Stat
 /// Interval for a share that stays valid at every n at once: one may look after each request and stop at will.
 ///
 /// `{p : B(½+k, ½+n−k)/B(½, ½) < p^k (1−p)^(n−k)/α}`, the beta-binomial mixture martingale; by Ville's inequality the
-/// chance of ever excluding the true share is at most α.
+/// chance of ever excluding the true share is at most α. [`AnytimeProportion`](super::anytime::AnytimeProportion) feeds
+/// it one trial at a time.
 ///
 /// # Errors
 /// As [`wilson`].
@@ -66,38 +67,7 @@ pub fn clopper_pearson(k: u64, n: u64, confidence: f64) -> Result<Interval, Stat
 pub fn anytime(k: u64, n: u64, confidence: f64) -> Result<Interval, StatsError> {
     check_unit("confidence", confidence)?;
     check_counts(k, n)?;
-    let (hits, misses) = (k as f64, (n - k) as f64);
-    let mixture = ln_beta(0.5 + hits, 0.5 + misses) - ln_beta(0.5, 0.5);
-    let limit = -(1.0 - confidence).ln();
-    let excluded = |p: f64| {
-        let likelihood = term(hits, p.ln()) + term(misses, (-p).ln_1p());
-        limit <= mixture - likelihood
-    };
-    let share = hits / n as f64;
-    let low = if k == 0 { 0.0 } else { boundary(0.0, share, &excluded) };
-    let high = if k == n { 1.0 } else { boundary(1.0, share, &excluded) };
-    Ok(Interval::new(low, high))
-}
-
-/// `count · ln`, with 0 · −∞ = 0.
-fn term(count: f64, ln: f64) -> f64 {
-    if count == 0.0 { 0.0 } else { count * ln }
-}
-
-/// Where a predicate true at `outside` turns false on the way to `inside`.
-fn boundary(mut outside: f64, mut inside: f64, excluded: &impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..200 {
-        let middle = 0.5 * (outside + inside);
-        if middle == outside || middle == inside {
-            break;
-        }
-        if excluded(middle) {
-            outside = middle;
-        } else {
-            inside = middle;
-        }
-    }
-    inside
+    Ok(super::anytime::limits(k as f64, (n - k) as f64, -(1.0 - confidence).ln()))
 }
 
 /// Newcombe's hybrid score interval for the difference of two independent shares `k1/n1 − k2/n2`.
