@@ -5,7 +5,8 @@
 //!
 //! [`request`] (one record) → [`population`] (one target's measured requests) → [`summary`], [`throughput`], [`errors`],
 //! [`cost`] → [`compare`] (pairs of targets) and [`validity`]; [`Analyzer`] puts them together. [`stats`] knows nothing of
-//! all this and works on slices of numbers.
+//! all this and works on slices of numbers. While a run goes on, [`search`] and [`stop`] steer it by the same statistics
+//! through traits of `llms_core::bench::policy`.
 
 mod analyzer;
 pub mod compare;
@@ -15,9 +16,12 @@ pub mod errors;
 pub mod estimate;
 pub mod population;
 pub mod request;
+pub mod search;
 pub mod stats;
+pub mod stop;
 pub mod summary;
 pub mod throughput;
 pub mod validity;
 
 pub use analyzer::Analyzer;
+pub use throughput::SloJudge;

@@ -4,8 +4,8 @@
 //! SLO attainment count the requests *scheduled* in the window, wherever they ended. Ramp and drain are outside.
 
 use llms_core::bench::{
-    Estimate, Load, Measured, Objective, ObjectiveVerdict, Order, Origin, RunPhase, RunResult, Scenario, Slo,
-    Throughput, Window,
+    Estimate, Load, Measured, Objective, ObjectiveVerdict, Order, Origin, RequestJudge, RequestRecord,
+    RunPhase, RunResult, Scenario, Slo, Throughput, Window,
 };
 use llms_core::time::Timestamp;
 
@@ -118,10 +118,15 @@ fn rate(count: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
 /// A limit on a gap (ICL, ITL) holds for every gap of the request. A limit on a pace (TPOT and its like) is met by an answer
 /// too short to have one; a limit on a metric that could not be measured is not met.
 pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo]) -> bool {
+    meets(request, population.headline, slos)
+}
+
+/// [`is_good`] where a bare latency name starts at `headline`.
+fn meets(request: &Request<'_>, headline: Origin, slos: &[Slo]) -> bool {
     request.record.is_ok()
         && slos.iter().all(|slo| {
             let limit = slo.limit.below.as_secs_f64();
-            let (metric, origin) = named_origin(&slo.limit.metric, population.headline);
+            let (metric, origin) = named_origin(&slo.limit.metric, headline);
             let value = match metric {
                 "icl" => request.max_gap(),
                 "itl" => request.itl().and_then(|gaps| gaps.into_iter().map(|(gap, _)| gap).reduce(f64::max)),
@@ -132,6 +137,31 @@ pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo])
                 None => too_short_for(metric, request),
             }
         })
+}
+
+/// [`is_good`] one record at a time, while a run goes on.
+#[derive(Clone, Debug)]
+pub struct SloJudge {
+    slos: Vec<Slo>,
+    streamed: bool,
+    headline: Origin,
+}
+
+impl SloJudge {
+    /// Judges by the objectives, stream setting and headline origin of `scenario`.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            slos: scenario.slo.clone(),
+            streamed: scenario.streaming,
+            headline: scenario.load.headline_origin(),
+        }
+    }
+}
+
+impl RequestJudge for SloJudge {
+    fn is_good(&self, record: &RequestRecord) -> bool {
+        meets(&Request::new(record, self.streamed), self.headline, &self.slos)
+    }
 }
 
 /// A metric's bare name and where it starts: `_service` and `_response` force an origin, a bare name has the headline's.

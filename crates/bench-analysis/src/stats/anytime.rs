@@ -101,9 +101,13 @@ pub fn smallest_n_above(share: f64, confidence: f64) -> Result<u64, StatsError> 
     Ok(high)
 }
 
+/// ln B(½, ½)
+const LN_PI: f64 = 1.144_729_885_849_400_2;
+
 /// ln of the mixture likelihood over that of share `p`: the evidence against `p`. Counts may be fractions.
 fn evidence_against(hits: f64, misses: f64, p: f64) -> f64 {
-    let mixture = ln_beta(0.5 + hits, 0.5 + misses) - ln_beta(0.5, 0.5);
+    // B(½, ½) = π
+    let mixture = ln_beta(0.5 + hits, 0.5 + misses) - LN_PI;
     mixture - term(hits, p.ln()) - term(misses, (-p).ln_1p())
 }
 

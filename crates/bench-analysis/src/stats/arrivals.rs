@@ -139,7 +139,9 @@ fn ks_cdf(n: usize, d: f64) -> f64 {
     let centre = (k - 1) * m + k - 1;
     let rescale = |v: &mut Vec<f64>, power: &mut i32| {
         if 1e140 < v[centre] {
-            v.iter_mut().for_each(|x| *x *= 1e-140);
+            for x in v.iter_mut() {
+                *x *= 1e-140;
+            }
             *power += 140;
         }
     };

@@ -5,9 +5,10 @@
 //! [`MannKendall::discounted`] widens the null.
 
 use super::dependence::autocorrelation;
-use super::distribution::{norm_quantile, norm_sf};
+use super::distribution::{norm_quantile, norm_sf, t_sf};
 use super::interval::{Interval, StatsError, check_at_least, check_finite, check_unit};
 use super::quantile::{QuantileType, quantile_sorted};
+use super::summary::{mean, variance};
 
 /// Most points for a Theil–Sen slope: it takes all pairs.
 pub const POINTS_MAX: usize = 3000;
@@ -162,8 +163,8 @@ pub fn theil_sen_dependent(
     let variance = (weight(n) - tie_weight(x) - tie_weight(y)).max(0.0) / 18.0 * worth.max(1.0);
     let reach = norm_quantile(0.5 + 0.5 * confidence) * variance.sqrt();
     let pairs = slopes.len();
-    let low = ((pairs as f64 - reach) / 2.0).round_ties_even() - 1.0;
-    let high = ((pairs as f64 + reach) / 2.0).round_ties_even();
+    let low = f64::midpoint(pairs as f64, -reach).round_ties_even() - 1.0;
+    let high = f64::midpoint(pairs as f64, reach).round_ties_even();
     let at = |rank: f64| slopes[rank.clamp(0.0, (pairs - 1) as f64) as usize];
     Ok(TheilSen {
         slope,
@@ -183,6 +184,42 @@ pub(super) fn median(x: &[f64]) -> f64 {
     let mut sorted = x.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     quantile_sorted(&sorted, 0.5, QuantileType::Type7)
+}
+
+/// Does a series drift, were it a random walk?
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drift {
+    /// mean step from one value to the next
+    pub step: f64,
+    /// one-sided p of "it rises": t of the mean step
+    pub p_rising: f64,
+}
+
+/// Test of a drift in n ≥ 4 window means of a series that may remember for ever (a queue near saturation).
+///
+/// Steps of window means of a random walk have lag-1 autocorrelation ¼, so the variance of their sum is 1.5 times that of
+/// independent ones. Where the series returns to its mean, neighbouring steps cancel and the test errs on the safe side.
+///
+/// # Errors
+/// `TooFew`, `Infinite`, `NotANumber`.
+///
+/// # Source
+/// Working 1960 on averages of a random walk.
+pub fn drift(y: &[f64]) -> Result<Drift, StatsError> {
+    check_finite(y)?;
+    check_at_least("a test of drift", y, 4)?;
+    let steps: Vec<f64> = y.windows(2).map(|w| w[1] - w[0]).collect();
+    let m = steps.len() as f64;
+    let step = mean(&steps);
+    let se = (1.5 * variance(&steps).expect("invariant: three steps or more") / m).sqrt();
+    let p_rising = if 0.0 < se {
+        t_sf(step / se, m - 1.0)
+    } else if 0.0 < step {
+        0.0
+    } else {
+        1.0
+    };
+    Ok(Drift { step, p_rising })
 }
 
 /// Lag-1 autocorrelation of what is left of y after its Theil–Sen line over 0, 1, 2 …: 0 where nothing is left.
@@ -206,6 +243,9 @@ pub fn residual_lag1(y: &[f64]) -> Result<f64, StatsError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::{Distribution, StandardNormal};
 
     #[test]
     fn published_case() {
@@ -226,6 +266,32 @@ mod tests {
         assert!(0.0 < mann_kendall(&failing).unwrap().s);
         assert!(matches!(theil_sen(&[1.0; 4], &[1.0; 4], 0.95), Err(StatsError::Undefined(_))));
         assert!(theil_sen(&[0.0; 6], &failing, 0.95).is_err());
+    }
+
+    /// Sums of independent steps have no drift: 5 % of them look as if, and no more.
+    #[test]
+    fn a_random_walk_does_not_drift() {
+        let alarms = (0..1000)
+            .filter(|seed| {
+                let mut rng = ChaCha8Rng::seed_from_u64(*seed);
+                let mut at = 0.0;
+                let mut window = || {
+                    let sum: f64 = (0..20)
+                        .map(|_| {
+                            let step: f64 = StandardNormal.sample(&mut rng);
+                            at += step;
+                            at
+                        })
+                        .sum();
+                    sum / 20.0
+                };
+                let walk: Vec<f64> = (0..40).map(|_| window()).collect();
+                drift(&walk).unwrap().p_rising < 0.05
+            })
+            .count();
+        assert!((25..=72).contains(&alarms), "{alarms} of 1000");
+        assert_eq!(drift(&[1.0, 2.0, 3.0, 4.0]).unwrap().p_rising, 0.0);
+        assert_eq!(drift(&[2.0; 9]).unwrap().p_rising, 1.0);
     }
 
     proptest! {

@@ -217,10 +217,11 @@ fn solve(mut a: [[f64; 3]; 3], mut b: [f64; 3]) -> Option<[f64; 3]> {
         if a[i][i].abs() < 1e-14 {
             return None;
         }
+        let pivot_row = a[i];
         for row in i + 1..3 {
-            let factor = a[row][i] / a[i][i];
-            for column in i..3 {
-                a[row][column] -= factor * a[i][column];
+            let factor = a[row][i] / pivot_row[i];
+            for (value, above) in a[row].iter_mut().zip(pivot_row) {
+                *value -= factor * above;
             }
             b[row] -= factor * b[i];
         }

@@ -28,8 +28,9 @@ pub use load::{Arrivals, Load};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
 pub use policy::{
-    Certified, ErrorRateStop, Look, NotCertified, PrecisionStop, Probe, ProbePurpose, SaturationStop,
-    SearchFailure, SearchPolicy, SearchStep, StepEnd, StepReport, StepVerdict, StopReason, StopRule,
+    Certified, ErrorRateStop, Look, NotCertified, PrecisionStop, Probe, ProbePurpose, RequestJudge,
+    SaturationStop, SearchFailure, SearchPolicy, SearchStep, StepEnd, StepReport, StepVerdict, StopReason,
+    StopRule,
 };
 pub use probe::{AllocatorCounters, AllocatorProbe, ClientHealth, ClientProbe};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};

@@ -46,6 +46,14 @@ pub trait SearchPolicy: Send + fmt::Debug {
     fn steps(&self) -> &[StepReport];
 }
 
+/// Whether a finished request met every objective: failed, timed-out and shed ones did not.
+///
+/// Implemented beside the analysis, so that a search and the report of its run agree on what is good.
+pub trait RequestJudge: Send + Sync {
+    /// The judgement on one finished request.
+    fn is_good(&self, record: &RequestRecord) -> bool;
+}
+
 /// What a search wants next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -202,11 +210,6 @@ pub enum SearchFailure {
         /// The last one tried, requests per second.
         rate: f64,
     },
-    /// All steps declared beforehand were used.
-    StepsUsedUp {
-        /// How many.
-        steps: u32,
-    },
     /// The run was stopped.
     Interrupted,
 }
@@ -232,7 +235,6 @@ impl fmt::Display for SearchFailure {
                     "{rate:.3}/s held once and not again; the server changes, or the margin is too narrow"
                 )
             }
-            Self::StepsUsedUp { steps } => write!(f, "no answer within {steps} steps; widen the resolution"),
             Self::Interrupted => write!(f, "the run was stopped before there was an answer"),
         }
     }
@@ -292,7 +294,7 @@ pub struct SaturationStop {
     pub in_flight_per_s: f64,
     /// Lower limit of that.
     pub in_flight_per_s_low: f64,
-    /// Its one-sided p (Mann–Kendall, corrected for dependence).
+    /// Its one-sided p: the larger of Mann–Kendall's and that of a drift against a random walk.
     pub in_flight_p: f64,
     /// Seconds of time to first token gained per second.
     pub ttft_per_s: f64,
