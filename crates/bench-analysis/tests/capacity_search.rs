@@ -4,7 +4,7 @@
 //! bisection with a fixed number of requests reports a rate beyond capacity in 52 / 28 / 10 % of searches with 200 / 1,000 /
 //! 3,000 requests a step: the setting of the project's measurements.
 
-#![allow(clippy::unwrap_used)] // a panic here is the report
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic here is the report, the figures are for the reader
 
 #[path = "support/mod.rs"]
 mod support;

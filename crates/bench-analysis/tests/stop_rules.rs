@@ -1,6 +1,6 @@
 //! Stop rules: they stop when they should, and almost never when they should not, however often they are asked.
 
-#![allow(clippy::unwrap_used)] // a panic here is the report
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic here is the report, the figures are for the reader
 
 #[path = "support/mod.rs"]
 mod support;

@@ -125,7 +125,7 @@ impl SaturationRule {
                 self.size *= 2;
             }
             let n = self.windows.len();
-            if WINDOWS_FIRST <= n && (n - WINDOWS_FIRST) % LOOK_EVERY == 0 {
+            if WINDOWS_FIRST <= n && (n - WINDOWS_FIRST).is_multiple_of(LOOK_EVERY) {
                 self.looks += 1;
                 let look = f64::from(self.looks);
                 self.reason = self.look(self.options.alpha / (look * (look + 1.0)));
