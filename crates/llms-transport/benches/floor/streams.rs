@@ -3,6 +3,7 @@
 //!
 //! `--as body` reads bodies and looks for `data:` as the floor does: what the transport itself costs. `--as sse` cuts
 //! frames, `--as chat` is the whole way to events: `HttpModel` with the OpenAI codec and a sink that counts.
+//! `--records FILE` with `--as chat`: a line per request to set against a truth log, arrivals by the kernel's stamp.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
@@ -26,6 +27,9 @@ use self::args::Args;
 struct Seen {
     tokens: u64,
     late: Vec<u32>,
+    /// Of the request under way, when records are wanted.
+    stamps: Option<Vec<Stamp>>,
+    records: String,
 }
 
 impl Seen {
@@ -34,6 +38,28 @@ impl Seen {
         if let Some(late) = stamp.kernel.and_then(|k| stamp.user.since(k)) {
             self.late.push(late.as_nanos() as u32);
         }
+        if let Some(stamps) = &mut self.stamps {
+            stamps.push(stamp);
+        }
+    }
+
+    /// The record of a request, as the floor writes it; arrivals are the kernel's where all of them are.
+    fn record(&mut self, id: u64, start: u64, end: u64) {
+        let Some(stamps) = &mut self.stamps else { return };
+        let stamps = std::mem::take(stamps);
+        let kernel = stamps.iter().all(|s| s.kernel.is_some());
+        let join = |at: &dyn Fn(&Stamp) -> u64| {
+            stamps.iter().map(|s| at(s).to_string()).collect::<Vec<_>>().join(",")
+        };
+        let user = join(&|s| s.user.as_nanos());
+        let arrivals = join(&|s| s.arrival().as_nanos());
+        let reads = join(&|s| u64::from(s.read));
+        let line = format!(
+            "{{\"request_id\":\"streams-{id}\",\"start_ns\":{start},\"end_ns\":{end},\"token_ns\":[{arrivals}],\"user_ns\":[{user}],\"reads\":[{reads}],\"output_tokens\":{},\"error\":null,\"stamp\":\"{}\"}}\n",
+            stamps.len(),
+            if kernel { "kernel" } else { "user" },
+        );
+        self.records.push_str(&line);
     }
 }
 
@@ -121,21 +147,24 @@ fn main() {
                 let (args, transport, model, ctx, next) =
                     (args.clone(), transport.clone(), model.clone(), ctx.clone(), next.clone());
                 tokio::task::spawn_local(async move {
-                    let mut seen = Seen::default();
+                    let mut seen = Seen { stamps: args.records.is_some().then(Vec::new), ..Seen::default() };
                     loop {
                         let id = next.get();
                         if id >= args.requests {
                             return seen;
                         }
                         next.set(id + 1);
+                        let start = ctx.now().as_nanos();
                         if args.reads_as == "chat" {
                             let mut request = ChatRequest::text(format!("floor {id}"));
                             request.options.max_tokens = Some(args.tokens);
                             let ctx = ctx.clone().with_timeout(Duration::from_secs(600));
+                            let ctx = ctx.with_request_id(format!("streams-{id}"));
                             model.drive(&request, &ctx, &mut seen).await.expect("an answer");
                         } else {
                             body(&transport, prepared(&args, id), &ctx, args.reads_as == "sse", &mut seen).await;
                         }
+                        seen.record(id, start, ctx.now().as_nanos());
                     }
                 })
             })
@@ -145,6 +174,10 @@ fn main() {
             let seen = task.await.expect("a task");
             all.tokens += seen.tokens;
             all.late.extend(seen.late);
+            all.records.push_str(&seen.records);
+        }
+        if let Some(path) = &args.records {
+            std::fs::write(path, &all.records).expect("the records file can be written");
         }
         let (cpu, wall) = (cpu() - before, ctx.now().saturating_since(start).as_secs_f64());
         let c = transport.counters().expect("counts");
