@@ -121,6 +121,7 @@ fn manifest(targets: &[&str]) -> RunManifest {
         planned: Vec::new(),
         complete: true,
         interrupted: false,
+        client: None,
         facts: BTreeMap::new(),
     }
 }

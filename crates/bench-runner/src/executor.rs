@@ -15,7 +15,9 @@ use std::{
 use futures_util::FutureExt as _;
 use llms_core::{
     CallContext, ChatRequest, ChatResponse, Error, ErrorCode, Result, SharedModel,
-    bench::{ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario, TokenCounts},
+    bench::{
+        ClientProbe, ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario, TokenCounts,
+    },
     error::CallPhase,
     observe::{CallEvent, CallObserver, CallTimeline, Timeline},
     time::{SharedClock, Timestamp},
@@ -80,6 +82,8 @@ pub(crate) struct Executor {
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
     /// Shared with the progress display, which must not keep the executor alive.
     pub(crate) in_flight: Arc<AtomicU64>,
+    /// Begins to watch when the measured window does.
+    pub(crate) probe: Option<Arc<dyn ClientProbe>>,
     prompt_ids: Vec<Arc<str>>,
     warmup_ids: Vec<Arc<str>>,
 }
@@ -106,6 +110,7 @@ impl Executor {
             records,
             validator: None,
             observer: None,
+            probe: None,
             in_flight: Arc::default(),
         }
     }

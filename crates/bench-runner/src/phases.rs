@@ -107,6 +107,9 @@ pub(crate) async fn conduct(
         }
         if window.is_none() {
             let _ = executor.records.send(Message::Phase(RunPhase::Measured)).await;
+            if let Some(probe) = &executor.probe {
+                probe.start();
+            }
         }
         let part = measure(&executor, segment, &stop).await;
         window = Some(Window { start: window.map_or(part.start, |w| w.start), ..part });

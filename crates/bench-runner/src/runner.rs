@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use llms_core::{
     CallContext, Error, ErrorCode, Result,
     bench::{
-        BenchmarkRunner, BuildInfo, Hashes, Load, Progress, RecordSink, RunManifest, RunResult, Scenario,
-        Target, metric::METRICS, result::SCHEMA_VERSION,
+        BenchmarkRunner, BuildInfo, ClientProbe, Hashes, Load, Progress, RecordSink, RunManifest, RunResult,
+        Scenario, Target, metric::METRICS, result::SCHEMA_VERSION,
     },
     config::ConfigErrors,
 };
@@ -52,6 +52,7 @@ pub struct Runner {
     build: BuildInfo,
     facts: BTreeMap<String, String>,
     keep_records: bool,
+    probe: Option<Arc<dyn ClientProbe>>,
 }
 
 impl Runner {
@@ -75,6 +76,7 @@ impl Runner {
             },
             facts: BTreeMap::new(),
             keep_records: true,
+            probe: None,
         })
     }
 }
@@ -144,6 +146,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Watches this process while it measures, from the first measured request to the end of the last; what it sees stands in
+    /// [`RunManifest::client`].
+    pub fn probe(mut self, probe: Arc<dyn ClientProbe>) -> Self {
+        self.0.probe = Some(probe);
+        self
+    }
+
     /// The runner.
     pub fn build(self) -> Runner {
         self.0
@@ -198,6 +207,7 @@ impl BenchmarkRunner for Runner {
             }
         };
         let course = course.await;
+        manifest.client = self.probe.as_ref().map(|p| Box::new(p.finish()));
         close(&mut manifest, &recorded, course.as_ref().copied().unwrap_or_default(), ctx);
         let finished = sink.finish(&manifest);
         if course.is_err() {
@@ -284,6 +294,7 @@ impl Runner {
             environment,
             build: self.build.clone(),
             window: None,
+            client: None,
             complete: false,
             interrupted: false,
             facts: self.facts.clone().into_iter().chain(facts(&scenario, ctx)).collect(),
@@ -308,6 +319,7 @@ impl Runner {
         );
         executor.validator.clone_from(&self.validator);
         executor.observer.clone_from(&ctx.observer);
+        executor.probe.clone_from(&self.probe);
         (executor, messages)
     }
 }

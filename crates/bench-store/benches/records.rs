@@ -31,6 +31,7 @@ fn manifest() -> RunManifest {
         planned: Vec::new(),
         complete: true,
         interrupted: false,
+        client: None,
         facts: BTreeMap::new(),
     }
 }

@@ -43,6 +43,7 @@ fn manifest(run_id: &str) -> RunManifest {
         planned: vec![1],
         complete: false,
         interrupted: false,
+        client: None,
         facts: BTreeMap::new(),
     }
 }

@@ -2,8 +2,13 @@
 
 use std::process::ExitCode;
 
+use bench_profiling::CountingAllocator;
 use clap::Parser;
 use llms_bench::cli::Cli;
+
+/// Counts what is allocated, so that a run can say what it cost itself.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator::system();
 
 #[allow(clippy::print_stderr, reason = "the one place that prints errors")]
 fn main() -> ExitCode {

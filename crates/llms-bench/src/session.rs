@@ -6,6 +6,7 @@ use std::{
 };
 
 use bench_analysis::Analyzer;
+use bench_profiling::{ProbeOptions, ProcessProbe};
 use bench_report::Document;
 use bench_runner::Runner;
 use bench_store::{JsonlSink, RunDir, RunSink, Tee};
@@ -123,7 +124,11 @@ async fn measure(
 ) -> Result<(RunResult, Option<PathBuf>), Failure> {
     let run_id = Uuid::now_v7().to_string();
     let display = Arc::new(Display::new(args.quiet));
-    let mut builder = Runner::builder().run_id(&run_id).progress(display.clone()).build_info(build_info());
+    let mut builder = Runner::builder()
+        .run_id(&run_id)
+        .progress(display.clone())
+        .build_info(build_info())
+        .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
     if let Some(label) = &args.label {
         builder = builder.label(label);
     }

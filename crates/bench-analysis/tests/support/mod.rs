@@ -116,6 +116,7 @@ pub(crate) fn run(targets: &[&str], records: Vec<RequestRecord>) -> RunResult {
             window: Some(Window { start, end: last, drained }),
             complete: true,
             interrupted: false,
+            client: None,
             facts: BTreeMap::new(),
         },
         records,

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use bench_analysis::Analyzer;
 use bench_mock::{TruthRecord, server::Protocol};
+use bench_profiling::{ProbeOptions, ProcessProbe};
 use bench_runner::Runner;
 use llms_core::{
     CallContext,
@@ -191,7 +192,9 @@ impl Bench {
         targets: &[(String, Protocol, &'static str)],
     ) -> Result<Held, Failure> {
         let targets = self.targets(scenario, targets).await?;
-        let run = Runner::new().run(&targets, scenario, &mut NullSink, &self.ctx).await?;
+        let probe = Arc::new(ProcessProbe::here(ProbeOptions::default()));
+        let runner = Runner::builder().probe(probe).build();
+        let run = runner.run(&targets, scenario, &mut NullSink, &self.ctx).await?;
         let written = run.records.iter().filter(|r| r.written.is_some()).count();
         let truth = self.server.truth_of(&run.manifest.run_id, written)?;
         let analysis = Analyzer::new().analyze(&run)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{record::RequestRecord, scenario::Scenario};
+use super::{probe::ClientHealth, record::RequestRecord, scenario::Scenario};
 use crate::{model::ModelInfo, time::Timestamp, wire::TransportInfo};
 
 /// Version of the run files; raised when a field changes its meaning.
@@ -163,6 +163,9 @@ pub struct RunManifest {
     /// Whether the user interrupted it.
     #[serde(default)]
     pub interrupted: bool,
+    /// What the client process suffered while it measured; `None` when nobody watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<ClientHealth>>,
     /// Further facts under stable keys (runtime flavour, pacer).
     #[serde(default)]
     pub facts: BTreeMap<String, String>,

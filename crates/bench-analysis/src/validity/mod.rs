@@ -3,6 +3,8 @@
 //! A signal is in bounds (listed as checked), out of bounds (a finding with what it means and what to do), or cannot be
 //! read (listed as not measured). A finding about the server is told and never lowers the client's validity.
 
+mod client;
+
 use std::collections::BTreeSet;
 
 use llms_core::bench::{Finding, Level, Load, Order, RequestRecord, RunResult, Validity};
@@ -12,6 +14,8 @@ use time::Date;
 use crate::population::Population;
 use crate::request::Request;
 use crate::stats::quantile::{QuantileType, Sample};
+
+pub use client::ClientThresholds;
 
 /// Every limit in one place. Starting values, to be tuned on the loopback twin.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +40,8 @@ pub struct Thresholds {
     pub price_days: i64,
     /// least number of requests or gaps at which a share or a p99 is judged
     pub least: usize,
+    /// of the client process
+    pub client: ClientThresholds,
 }
 
 impl Default for Thresholds {
@@ -51,6 +57,7 @@ impl Default for Thresholds {
             load_per_core: 1.0,
             price_days: 180,
             least: 20,
+            client: ClientThresholds::default(),
         }
     }
 }
@@ -75,6 +82,7 @@ pub fn judge(
     judge.completeness(populations);
     judge.order(populations);
     judge.machine();
+    judge.client();
     judge.stamps(populations);
     judge.send_lag(populations);
     judge.achieved(populations);
