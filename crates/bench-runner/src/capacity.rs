@@ -11,7 +11,7 @@ use std::{
 };
 
 use llms_core::{
-    CallContext, Error, ErrorCode, Result,
+    CallContext, Result,
     bench::{
         BenchmarkRunner as _, Load, Look, Probe, RecordOutcome, RecordSink, RequestJudge, RequestRecord,
         RunManifest, RunPhase, RunResult, Scenario, SearchPolicy, SearchStep, StepEnd, StepReport, Target,
@@ -100,7 +100,8 @@ pub async fn search_capacity(
             found.not_recovered.push(probe.step);
         }
         let (builder, sink) = step(probe.step);
-        let run = one_step(target, scenario, &probe, limits, (policy, &judge), (builder, sink), ctx).await?;
+        let run =
+            one_step(target, scenario, &probe, limits, (&mut *policy, &judge), (builder, sink), ctx).await?;
         found.runs.push(run.manifest.run_id);
     }
     found.steps = policy.steps().to_vec();
@@ -120,7 +121,7 @@ async fn one_step(
     let mut scenario = scenario.clone();
     let (arrivals, cap) = match scenario.load {
         Load::Open { arrivals, max_concurrency, .. } => (arrivals, max_concurrency),
-        _ => (llms_core::bench::Arrivals::default(), None),
+        Load::Closed { .. } => (llms_core::bench::Arrivals::default(), None),
     };
     scenario.load = open(probe.rate, arrivals, cap);
     scenario.requests = Some(probe.requests_max);
@@ -166,7 +167,9 @@ async fn pulse(target: &Target, scenario: &Scenario, ctx: &CallContext) -> Resul
     let mut times: Vec<f64> = records
         .iter()
         .filter(|r| r.phase == RunPhase::Measured && r.is_ok())
-        .filter_map(|r| Some(r.chunks.first().map_or(r.end?, |c| c.stamp.arrival()).since(r.sent?)?.as_secs_f64()))
+        .filter_map(|r| {
+            Some(r.chunks.first().map_or(r.end?, |c| c.stamp.arrival()).since(r.sent?)?.as_secs_f64())
+        })
         .collect();
     times.sort_by(f64::total_cmp);
     Ok((times.len() as u64 == PULSE).then(|| times[times.len() / 2]))
@@ -273,19 +276,4 @@ impl RecordSink for Feeding<'_> {
         }
         self.sink.finish(&whole)
     }
-}
-
-/// Refuses what a search cannot be run on.
-///
-/// # Errors
-/// `invalid_config` naming the field.
-pub fn check_capacity(scenario: &Scenario) -> Result<()> {
-    if scenario.slo.is_empty() {
-        return Err(Error::new(
-            "capacity",
-            ErrorCode::InvalidConfig,
-            "expected an objective to hold, such as --slo 'ttft:p99<500ms'",
-        ));
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@
 //! It knows no vendor, computes no statistics and reads time only through the context's clock, so everything here
 //! runs on simulated time as well.
 
+pub mod capacity;
 mod closed;
 mod environment;
 mod executor;
@@ -22,6 +23,7 @@ pub mod schedule;
 mod sink;
 pub mod workload;
 
+pub use capacity::{Capacity, CapacityLimits, search_capacity};
 pub use environment::{capture_environment, load_average};
 pub use executor::ResponseValidator;
 pub use runner::{Runner, RunnerBuilder};

@@ -55,6 +55,8 @@ pub enum Command {
     Mock(MockCommand),
     /// Keys, addresses, clock and limits: what works from here, what does not, what to do.
     Doctor(DoctorArgs),
+    /// The highest rate at which a service holds an objective, with confidence.
+    Capacity(Box<CapacityArgs>),
     /// Prove on this machine that the instrument is right: every protocol driven at several loads, and what was
     /// measured held against what the simulated vendors really did.
     Validate(ValidateArgs),
@@ -84,6 +86,59 @@ pub struct DoctorArgs {
     /// Form of standard output.
     #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
     pub format: DoctorFormat,
+}
+
+/// What capacity is searched, and how. Everything of `run` but its load.
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    /// Target, work and output.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Share of requests that must meet the objectives, where they name none.
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Search")]
+    pub share: Option<f64>,
+    /// How far below the share a certified rate may really be.
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Search")]
+    pub margin: Option<f64>,
+    /// Confidence of the answer, over all steps together.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.95, help_heading = "Search")]
+    pub confidence: f64,
+    /// Lowest rate worth knowing, requests per second.
+    #[arg(long, value_name = "RATE", value_parser = above_zero, default_value_t = 1.0, help_heading = "Search")]
+    pub min_rate: f64,
+    /// First rate probed; the lowest unless given.
+    #[arg(long, value_name = "RATE", value_parser = above_zero, help_heading = "Search")]
+    pub start_rate: Option<f64>,
+    /// Highest rate allowed, requests per second.
+    #[arg(long, value_name = "RATE", value_parser = above_zero, default_value_t = 1000.0, help_heading = "Search")]
+    pub max_rate: f64,
+    /// Most requests of one step; the confirming step takes them all.
+    #[arg(long, value_name = "N", default_value_t = 5000, help_heading = "Search")]
+    pub max_requests: u64,
+    /// Longest time of one step.
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5m", help_heading = "Search")]
+    pub step_time: Duration,
+    /// Longest wait between steps for the service to come back to its latency at rest.
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "1m", help_heading = "Search")]
+    pub recovery: Duration,
+    /// Relative width of the answer at which to stop narrowing.
+    #[arg(long, value_name = "SHARE", value_parser = above_zero, default_value_t = 0.05, help_heading = "Search")]
+    pub resolution: f64,
+    /// First requests of each step that are not judged, while the queue finds its length.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Search")]
+    pub settle: u64,
+}
+
+/// A number above 0.
+fn above_zero(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
+    number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+/// A share strictly between 0 and 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|s: &f64| *s > 0.0 && *s < 1.0);
+    share.ok_or_else(|| "expected a share between 0 and 1, such as 0.99".to_owned())
 }
 
 /// How the instrument is validated.

@@ -1,5 +1,6 @@
 //! The program's library: command line, configuration file, wiring, progress. The only crate that knows all others.
 
+mod capacity;
 pub mod cli;
 pub mod config_file;
 mod doctor;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),
+        Command::Capacity(args) => block_on(capacity::execute(&args)),
         Command::Validate(args) => block_on(validate::validate(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }

@@ -12,6 +12,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::system();
 
 #[allow(clippy::print_stderr, reason = "the one place that prints errors")]
 fn main() -> ExitCode {
+    more_descriptors();
     let cli = Cli::parse();
     match llms_bench::run(cli) {
         Ok(exit) => exit.into(),
@@ -21,5 +22,16 @@ fn main() -> ExitCode {
             }
             failure.exit.into()
         }
+    }
+}
+
+/// Every connection is a descriptor: as many as this process may have without asking anybody.
+fn more_descriptors() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // Refused where the platform has a lower ceiling of its own: then the limit stays, and is told when it is reached.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
 }

@@ -185,7 +185,7 @@ fn conclude(
     })
 }
 
-fn build_info() -> BuildInfo {
+pub(crate) fn build_info() -> BuildInfo {
     BuildInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
@@ -195,7 +195,7 @@ fn build_info() -> BuildInfo {
 }
 
 /// The first Ctrl-C or SIGTERM ends the run with what there is, the second ends the program.
-fn cancel_on_interrupt() -> CancellationToken {
+pub(crate) fn cancel_on_interrupt() -> CancellationToken {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
@@ -223,7 +223,7 @@ pub(crate) fn writable(path: &Path) -> Result<(), Failure> {
 }
 
 /// The same for the directory of runs, which is made when it is missing.
-fn writable_dir(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn writable_dir(dir: &Path) -> Result<(), Failure> {
     let existing = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("."));
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     if existing.is_dir() {

@@ -13,5 +13,6 @@ mod readme;
 mod schema;
 mod support;
 mod t010_comparison;
+mod t012_capacity;
 mod t014_runner;
 mod t031_comparator;

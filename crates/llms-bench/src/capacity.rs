@@ -1,0 +1,283 @@
+//! `llms-bench capacity`: the highest rate at which a service holds an objective, with confidence.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use bench_analysis::{
+    search::{CapacityOptions, CapacitySearch},
+    throughput::SloJudge,
+};
+use bench_profiling::{ProbeOptions, ProcessProbe};
+use bench_runner::{Capacity, CapacityLimits, Runner, search_capacity};
+use bench_store::{JsonlSink, RunSink, Tee};
+use llms_core::{
+    CallContext,
+    bench::{Load, RecordSink, Scenario, SearchStep, Slo, StepReport, StepVerdict},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    cli::{CapacityArgs, Format, RunArgs},
+    exit::{Exit, Failure},
+    plan, providers,
+    session::{build_info, cancel_on_interrupt, writable, writable_dir},
+};
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Found<'a> {
+    target: &'a str,
+    objectives: Vec<String>,
+    /// Share of requests that must meet all of them.
+    share: f64,
+    margin: f64,
+    answer: &'a SearchStep,
+    steps: &'a [StepReport],
+    runs: &'a [String],
+    not_recovered: &'a [u32],
+    seed: u64,
+}
+
+/// Runs a search and prints it.
+///
+/// # Errors
+/// What is wrong with the arguments; when the target cannot be used.
+pub(crate) async fn execute(args: &CapacityArgs) -> Result<Exit, Failure> {
+    let run = &args.run;
+    refuse(run)?;
+    let plan = plan::resolve(run)?;
+    if plan.targets.len() != 1 {
+        let n = plan.targets.len();
+        return Err(Failure::usage(format!(
+            "capacity searches on one target, found {n}; name it with --target"
+        )));
+    }
+    let mut scenario = plan.scenario;
+    let share = share(&scenario, args)?;
+    let seed = run.seed.unwrap_or_else(rand::random);
+    let options = options(args, share, seed);
+    let mut policy =
+        CapacitySearch::new(options).map_err(|e| Failure::usage(e.to_string()).at("capacity"))?;
+    if let Some(path) = &run.output.json {
+        writable(path)?;
+    }
+    if let Some(path) = &run.records {
+        writable(path)?;
+    }
+    if !run.no_save {
+        writable_dir(&run.output_dir)?;
+    }
+    scenario.load = Load::Open {
+        rate: options.rate_start,
+        arrivals: run.arrivals.map(Into::into).unwrap_or_default(),
+        max_concurrency: run.max_concurrency,
+    };
+    scenario.seeds =
+        llms_core::bench::Seeds { nonce: scenario.seeds.nonce, ..llms_core::bench::Seeds::from_one(seed) };
+    let cancel = cancel_on_interrupt();
+    let ctx = CallContext::new().with_cancel(cancel);
+    let transport = providers::transport(&run.connect)?;
+    let targets = providers::targets(&plan.targets, &scenario, &transport, &ctx).await?;
+    let target = &targets[0];
+    let judge = Arc::new(SloJudge::new(&scenario));
+    let limits = CapacityLimits { step_time: args.step_time, recovery: args.recovery };
+    let mut failed = None;
+    let found = search_capacity(
+        target,
+        &scenario,
+        limits,
+        (&mut policy, judge),
+        |step| {
+            let id = Uuid::now_v7().to_string();
+            let label = run.label.as_deref().map_or_else(String::new, |l| format!("{l}, "));
+            let builder = Runner::builder()
+                .run_id(&id)
+                .label(format!("{label}capacity, step {step}"))
+                .build_info(build_info())
+                .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
+            let mut sink = Tee::new();
+            if let Some(path) = &run.records {
+                sink = sink.with(JsonlSink::new(path.with_extension(format!("{step}.jsonl"))));
+            }
+            if !run.no_save {
+                sink = sink.with(RunSink::new(&run.output_dir, &id));
+            }
+            progress(run.quiet, step);
+            (builder, Box::new(sink) as Box<dyn RecordSink>)
+        },
+        &ctx,
+    )
+    .await
+    .unwrap_or_else(|e| {
+        failed = Some(Failure::from(e));
+        Capacity {
+            answer: SearchStep::NotCertified(llms_core::bench::NotCertified {
+                reason: llms_core::bench::SearchFailure::Interrupted,
+                high: None,
+            }),
+            steps: Vec::new(),
+            runs: Vec::new(),
+            not_recovered: Vec::new(),
+        }
+    });
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    let shown = Found {
+        target: &target.info.name,
+        objectives: scenario.slo.iter().cloned().map(String::from).collect(),
+        share,
+        margin: options.margin,
+        answer: &found.answer,
+        steps: &found.steps,
+        runs: &found.runs,
+        not_recovered: &found.not_recovered,
+        seed,
+    };
+    let json = serde_json::to_string_pretty(&shown).expect("invariant: a capacity is plain data") + "\n";
+    if let Some(path) = &run.output.json {
+        std::fs::write(path, &json)
+            .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+    }
+    match run.output.format {
+        Format::Json => crate::output::print(&json)?,
+        Format::Text | Format::Markdown => crate::output::print(&text(&shown))?,
+    }
+    Ok(match &found.answer {
+        SearchStep::Certified(_) => Exit::Ok,
+        SearchStep::NotCertified(why)
+            if matches!(why.reason, llms_core::bench::SearchFailure::Interrupted) =>
+        {
+            Exit::Interrupted
+        }
+        _ => Exit::Inconclusive,
+    })
+}
+
+#[allow(clippy::print_stderr, reason = "progress belongs on standard error")]
+fn progress(quiet: bool, step: u32) {
+    if !quiet {
+        eprintln!("capacity: step {step}");
+    }
+}
+
+/// Flags of `run` that a search decides itself.
+fn refuse(run: &RunArgs) -> Result<(), Failure> {
+    let given = [
+        ("--request-rate", run.request_rate.is_some()),
+        ("--concurrency", run.concurrency.is_some()),
+        ("--num-requests", run.num_requests.is_some()),
+        ("--duration", run.duration.is_some()),
+        ("--truth-log", run.truth_log.is_some()),
+        ("--markdown", run.output.markdown.is_some()),
+        ("--otlp", run.otlp.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Failure::usage(format!(
+            "{flag}: the search chooses rate and length of its steps; see --min-rate, --max-rate, --max-requests, --step-time"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The share of requests that must be good.
+fn share(scenario: &Scenario, args: &CapacityArgs) -> Result<f64, Failure> {
+    if scenario.slo.is_empty() {
+        return Err(Failure::usage(
+            "capacity needs an objective to hold: --slo 'ttft:p99<500ms', or --goodput 'ttft:500' with --share 0.99",
+        ));
+    }
+    let mut shares: Vec<f64> =
+        scenario.slo.iter().filter_map(|slo: &Slo| slo.share).chain(args.share).collect();
+    shares.dedup();
+    match shares[..] {
+        [] => Ok(0.99),
+        [one] => Ok(one),
+        _ => Err(Failure::usage(
+            "the objectives name different shares; a search certifies one: give the limits with --goodput and the share with --share",
+        )),
+    }
+}
+
+fn options(args: &CapacityArgs, share: f64, seed: u64) -> CapacityOptions {
+    let default = CapacityOptions::default();
+    CapacityOptions {
+        target: share,
+        margin: args.margin.unwrap_or(default.margin),
+        confidence: args.confidence,
+        rate_min: args.min_rate,
+        rate_start: args.start_rate.unwrap_or(args.min_rate),
+        rate_max: args.max_rate,
+        requests_max: args.max_requests,
+        resolution: args.resolution,
+        settle: args.settle,
+        seed,
+    }
+}
+
+fn text(found: &Found<'_>) -> String {
+    let mut out = format!(
+        "{}: {} of requests with {}\n\n",
+        found.target,
+        percent(found.share),
+        found.objectives.join(", ")
+    );
+    let _ = writeln!(out, "step      rate/s  why       requests    good  interval          verdict");
+    for s in found.steps {
+        let share = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), percent);
+        let good = if s.requests > 0 { percent(s.good as f64 / s.requests as f64) } else { "–".to_owned() };
+        let ended = s.ended.map_or_else(String::new, |e| {
+            let why = match e {
+                llms_core::bench::StepEnd::TimeLimit => "time limit",
+                llms_core::bench::StepEnd::RateNotReached => "this client could not offer the rate",
+                llms_core::bench::StepEnd::Interrupted => "interrupted",
+            };
+            format!(" ({why})")
+        });
+        let _ = writeln!(
+            out,
+            "{:>4}  {:>10.2}  {:8}  {:>8}  {good:>6}  [{}, {}]  {}{ended}",
+            s.probe.step,
+            s.probe.rate,
+            s.probe.purpose.as_str(),
+            s.requests,
+            share(s.low),
+            share(s.high),
+            match s.verdict {
+                StepVerdict::Pass => "holds",
+                StepVerdict::Fail => "does not hold",
+                StepVerdict::Undecided => "undecided",
+            }
+        );
+    }
+    out.push('\n');
+    for step in found.not_recovered {
+        let _ = writeln!(out, "before step {step} the service had not come back to its latency at rest");
+    }
+    match found.answer {
+        SearchStep::Certified(c) => {
+            let high = c.high.map_or_else(
+                || "no rate up to --max-rate failed".to_owned(),
+                |h| format!("{h:.2}/s does not"),
+            );
+            let _ = writeln!(
+                out,
+                "capacity: {:.2}/s holds the objective ({} − {} points, {} confidence, confirmed by a fresh run); {high}",
+                c.low,
+                percent(found.share),
+                found.margin * 100.0,
+                percent(c.confidence)
+            );
+        }
+        SearchStep::NotCertified(why) => {
+            let _ = writeln!(out, "not certified: {}", why.reason);
+        }
+        SearchStep::Probe(_) => {}
+    }
+    out
+}
+
+fn percent(share: f64) -> String {
+    let text = format!("{:.2}", share * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
