@@ -5,9 +5,9 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use bench_analysis::Analyzer;
+use bench_analysis::{Analyzer, SloJudge};
 use llms_core::bench::{
-    Objective, ObjectiveVerdict, PerformanceAnalyzer, RecordOutcome, RunResult, slo::parse_list,
+    Objective, ObjectiveVerdict, PerformanceAnalyzer, RecordOutcome, RequestJudge, RunResult, slo::parse_list,
 };
 use llms_core::error::ErrorCode;
 use support::{answered, at_ms, failed, record, run};
@@ -82,4 +82,17 @@ fn what_the_user_cut_off_is_neither_good_nor_bad() {
     assert_eq!(attained(&r), (400, 0.975), "given up after the drain: bad");
     r.manifest.interrupted = true;
     assert_eq!(attained(&r), (390, 1.0));
+}
+
+/// A search judges requests one by one as the report of its run does afterwards.
+#[test]
+fn one_by_one_as_in_the_report() {
+    let mut r = served(200, 15, 5);
+    r.manifest.scenario.slo = parse_list("ttft:500").unwrap();
+    let judge = SloJudge::new(&r.manifest.scenario);
+    let good = r.records.iter().filter(|record| judge.is_good(record)).count();
+    assert_eq!(good, 180);
+    let analysis = Analyzer::new().analyze(&r).unwrap();
+    let attainment = analysis.targets[0].throughput.slo_attainment.value().unwrap();
+    assert_eq!(attainment.value.value, Some(good as f64 / 200.0));
 }
