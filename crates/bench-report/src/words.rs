@@ -1,8 +1,8 @@
 //! What text and Markdown say in the same words: headings, verdicts, failures, validity.
 
 use llms_core::bench::{
-    Analysis, Arrivals, Better, Load, Measured, ObjectiveVerdict, Origin, PairComparison, TargetAnalysis,
-    Verdict,
+    Analysis, Arrivals, Better, Load, Measured, ObjectiveVerdict, Origin, PairComparison, RatePiece,
+    TargetAnalysis, ThinkLaw, Verdict,
     metric::{self, MetricDef},
 };
 
@@ -22,6 +22,21 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// A ramp-up, when there was one.
+fn ramp(over: std::time::Duration) -> String {
+    if over.is_zero() {
+        return String::new();
+    }
+    format!(", after a ramp-up of {}", duration(over.as_secs_f64()))
+}
+
+/// A piece of a rate profile.
+fn piece(p: &RatePiece) -> String {
+    let (from, to) = (number::digits(p.from), number::digits(p.end_rate()));
+    let rates = if from == to { from } else { format!("{from} to {to}") };
+    format!("{rates} for {}", duration(p.duration.as_secs_f64()))
+}
+
 /// Lines that say what was run.
 pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
     let m = doc.manifest;
@@ -36,23 +51,38 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
         }
     }
     let load = match &s.load {
-        Load::Closed { concurrency, think_time } => {
+        Load::Closed { concurrency, think_time, think_law, ramp_up } => {
             let users = if *concurrency == 1 { "1 user".to_owned() } else { format!("{concurrency} users") };
             let turns = if m.targets.len() > 1 { ", each asking every target in turn" } else { "" };
             let think = if think_time.is_zero() {
                 String::new()
             } else {
-                format!(", {} think time", duration(think_time.as_secs_f64()))
+                let law = match think_law {
+                    ThinkLaw::Constant => "",
+                    ThinkLaw::Exponential => "exponential, mean ",
+                };
+                format!(", {law}{} think time", duration(think_time.as_secs_f64()))
             };
-            format!("closed loop, {users}{turns}{think}")
+            format!("closed loop, {users}{turns}{think}{}", ramp(*ramp_up))
         }
-        Load::Open { rate, arrivals, max_concurrency } => {
+        Load::Open { rate, arrivals, max_concurrency, ramp_up, profile } => {
             let law = match arrivals {
-                Arrivals::Constant => "constant",
-                Arrivals::Poisson => "Poisson",
+                Arrivals::Constant => "constant".to_owned(),
+                Arrivals::Poisson => "Poisson".to_owned(),
+                Arrivals::Gamma { burstiness } => {
+                    format!("Gamma (burstiness {})", number::digits(*burstiness))
+                }
             };
             let cap = max_concurrency.map_or_else(String::new, |c| format!(", at most {c} in flight"));
-            format!("open loop, {} requests/s per target, {law} arrivals{cap}", number::digits(*rate))
+            let rate = if profile.is_empty() {
+                number::digits(*rate)
+            } else {
+                let pieces: Vec<String> = profile.iter().map(piece).collect();
+                let then =
+                    if *rate > 0.0 { format!(", then {}", number::digits(*rate)) } else { String::new() };
+                format!("{}{then}", pieces.join(", "))
+            };
+            format!("open loop, {rate} requests/s per target, {law} arrivals{cap}{}", ramp(*ramp_up))
         }
     };
     let requests: u64 = doc.analysis.targets.iter().map(|t| t.ok + t.failed).sum();

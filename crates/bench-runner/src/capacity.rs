@@ -153,7 +153,7 @@ async fn one_step(
 
 /// The load of one step.
 fn open(rate: f64, arrivals: llms_core::bench::Arrivals, max_concurrency: Option<u32>) -> Load {
-    Load::Open { rate, arrivals, max_concurrency }
+    Load::open(rate, arrivals).capped(max_concurrency)
 }
 
 /// Median time of a few requests one after the other, in seconds; `None` when one of them failed.

@@ -118,18 +118,20 @@ impl Executor {
     fn prompt(&self, job: &Job) -> (&Prompt, &Arc<str>) {
         let (prompts, ids) = match job.phase {
             RunPhase::Warmup => (&self.scenario.warmup.prompts, &self.warmup_ids),
-            RunPhase::Measured | RunPhase::Replayed => (&self.scenario.prompts, &self.prompt_ids),
+            RunPhase::RampUp | RunPhase::Measured | RunPhase::Replayed => {
+                (&self.scenario.prompts, &self.prompt_ids)
+            }
         };
         (&prompts[job.prompt], &ids[job.prompt])
     }
 
     /// Builds the request, before it is due.
     pub(crate) fn prepare(&self, job: Job) -> Prepared {
-        let measured = job.phase == RunPhase::Measured;
-        let nonce = (measured && self.scenario.cache_bust)
+        let loaded = job.phase != RunPhase::Warmup;
+        let nonce = (loaded && self.scenario.cache_bust)
             .then(|| nonce(self.scenario.seeds.nonce.unwrap_or_default(), job.block, job.target));
         let request = self.scenario.request(self.prompt(&job).0, nonce.as_deref());
-        let mark = if measured { "" } else { "w" };
+        let mark = if loaded { "" } else { "w" };
         let id = format!("{}-{mark}{}-{}", self.run_id, job.block, job.target).into();
         Prepared { job, id, request }
     }
@@ -285,6 +287,8 @@ impl Executor {
             position: job.position,
             attempt: 0,
             phase: job.phase,
+            session: None,
+            turn: None,
             scheduled: job.scheduled,
             released: job.released,
             sent: None,

@@ -8,6 +8,7 @@
 //! It knows no vendor, computes no statistics and reads time only through the context's clock, so everything here
 //! runs on simulated time as well.
 
+mod arrivals;
 pub mod capacity;
 mod closed;
 mod environment;
@@ -17,6 +18,7 @@ mod open;
 mod pacer;
 mod phases;
 mod random;
+pub mod rate;
 mod recorder;
 mod runner;
 pub mod schedule;

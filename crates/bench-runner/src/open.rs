@@ -14,7 +14,7 @@ use crate::{
     phases::{Segment, Stretch},
 };
 
-/// Between the decision to begin and the start of the window, so that the first arrival is not late already.
+/// Between the decision to begin and the start of the plan, so that the first arrival is not late already.
 const LEAD: Duration = Duration::from_millis(10);
 
 /// Runs until the end of the window; requests may still be in flight or waiting for the cap. Start and end of the
@@ -29,21 +29,28 @@ pub(crate) async fn run(
     let gates: Vec<Arc<Gate>> =
         segment.targets.iter().map(|_| Arc::new(Gate::new(max_concurrency))).collect();
     let mut pacer = Pacer::new(clock.clone());
-    let start = clock.now() + LEAD;
+    let origin = clock.now() + LEAD;
+    let start = origin + segment.schedule.ramp_up();
     let end = start + segment.schedule.end().unwrap_or_default();
+    let mut ramping = !segment.schedule.ramp_up().is_zero();
     for send in segment.schedule.sends() {
-        let due = start + send.offset;
+        let due = origin + send.offset;
+        if ramping && send.phase == RunPhase::Measured {
+            ramping = false;
+            stretch.announce(RunPhase::Measured);
+        }
         let mut prepared = executor.prepare(Job {
             target: segment.targets[send.target as usize],
             block: send.block,
             position: send.position,
             prompt: send.prompt,
-            phase: RunPhase::Measured,
+            phase: send.phase,
             scheduled: due,
             released: due,
         });
         if !wait(stretch, &mut pacer, due).await {
-            return (start, clock.now().max(start));
+            let now = clock.now();
+            return (start.min(now), now);
         }
         let gate = &gates[send.target as usize];
         if let Some(released) = gate.enter(&prepared.job) {
@@ -52,7 +59,8 @@ pub(crate) async fn run(
         }
     }
     if !wait(stretch, &mut pacer, end).await {
-        return (start, clock.now().clamp(start, end));
+        let now = clock.now();
+        return (start.min(now), now.min(end));
     }
     (start, end)
 }

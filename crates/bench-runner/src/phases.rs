@@ -1,4 +1,4 @@
-//! The course of a run: warm-up, then the measured window, then the drain.
+//! The course of a run: warm-up, then the measured window (with a ramp-up before it, if asked), then the drain.
 //!
 //! Knows when things begin and end; *what* is asked comes from the schedule, *how* from the executor, and the
 //! two load modes have modules of their own. Sends nothing to disk and judges nothing.
@@ -18,7 +18,7 @@ use llms_core::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    closed,
+    closed::{self, Think},
     executor::{Executor, Job},
     open,
     recorder::Message,
@@ -67,6 +67,11 @@ impl Stretch {
         })
     }
 
+    /// Tells the display which part of the run begins; forgotten when the queue of records is full.
+    pub(crate) fn announce(&self, phase: RunPhase) {
+        let _ = self.executor.records.try_send(Message::Phase(phase));
+    }
+
     /// Waits for the tasks until `deadline`, then ends what is in flight. `true` when nothing had to be ended.
     async fn drain(&self, deadline: Option<Timestamp>) -> bool {
         self.tasks.close();
@@ -106,7 +111,9 @@ pub(crate) async fn conduct(
             break;
         }
         if window.is_none() {
-            let _ = executor.records.send(Message::Phase(RunPhase::Measured)).await;
+            let ramps = !segment.schedule.ramp_up().is_zero();
+            let phase = if ramps { RunPhase::RampUp } else { RunPhase::Measured };
+            let _ = executor.records.send(Message::Phase(phase)).await;
             if let Some(probe) = &executor.probe {
                 probe.start();
             }
@@ -166,8 +173,8 @@ async fn warm_up_user(stretch: Arc<Stretch>, target: u32, next: Arc<AtomicU32>) 
 async fn measure(executor: &Arc<Executor>, segment: Segment, stop: &CancellationToken) -> Window {
     let stretch = Stretch::new(executor, stop);
     let (start, end) = match executor.scenario.load {
-        Load::Closed { concurrency, think_time } => {
-            closed::run(&stretch, segment, concurrency, think_time).await
+        Load::Closed { concurrency, think_time, think_law, .. } => {
+            closed::run(&stretch, segment, concurrency, Think { mean: think_time, law: think_law }).await
         }
         Load::Open { max_concurrency, .. } => open::run(&stretch, segment, max_concurrency).await,
     };

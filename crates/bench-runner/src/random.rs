@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Prompts,
     /// Cache-busting nonces.
     Nonce,
+    /// Pauses of users between requests.
+    Think,
 }
 
 /// A stream of random numbers.
@@ -52,6 +54,35 @@ impl Stream {
     /// Uniform in `0..n` (n ≥ 1), by multiplication; the bias is below n / 2⁶⁴.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+    }
+
+    /// Exponential with mean 1.
+    pub(crate) fn exponential(&mut self) -> f64 {
+        -self.unit().ln()
+    }
+
+    /// Standard normal, by Box and Muller (1958); two draws each, the second normal is not kept.
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (2.0 * self.exponential()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// Gamma of shape `k` > 0 and scale 1, by Marsaglia and Tsang, "A simple method for generating gamma variables"
+    /// (ACM TOMS 26, 2000); below shape 1 their boost `Gamma(k) = Gamma(k + 1) · U^(1/k)`.
+    pub(crate) fn gamma(&mut self, k: f64) -> f64 {
+        if k < 1.0 {
+            let boost = self.unit().powf(1.0 / k);
+            return self.gamma(k + 1.0) * boost;
+        }
+        let d = k - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && self.unit().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
     }
 
     /// A random order, Fisher–Yates.
@@ -120,6 +151,28 @@ mod tests {
         }
         // Each count is binomial with sd 89; five of them within 4 sd.
         assert!(counts.iter().all(|c| c.abs_diff(10_000) < 360), "{counts:?}");
+    }
+
+    /// Mean and variance of n draws against the law's own, within 5 standard errors.
+    #[track_caller]
+    fn check_moments(mut draw: impl FnMut(&mut Stream) -> f64, mean: f64, variance: f64, kurtosis: f64) {
+        let mut s = Stream::new(17, Purpose::Think, 0);
+        let n = 200_000_f64;
+        let sample: Vec<f64> = (0..200_000).map(|_| draw(&mut s)).collect();
+        let m = sample.iter().sum::<f64>() / n;
+        let v = sample.iter().map(|x| (x - m).powi(2)).sum::<f64>() / n;
+        assert!((m - mean).abs() < 5.0 * (variance / n).sqrt(), "mean {m}, expected {mean}");
+        let se = variance * ((kurtosis - 1.0) / n).sqrt();
+        assert!((v - variance).abs() < 5.0 * se, "variance {v}, expected {variance}");
+    }
+
+    #[test]
+    fn laws_have_their_moments() {
+        check_moments(Stream::exponential, 1.0, 1.0, 9.0);
+        check_moments(Stream::normal, 0.0, 1.0, 3.0);
+        for k in [0.05, 0.5, 1.0, 2.5, 40.0] {
+            check_moments(|s| s.gamma(k), k, k, 3.0 + 6.0 / k);
+        }
     }
 
     #[test]

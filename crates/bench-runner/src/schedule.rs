@@ -2,7 +2,8 @@
 //!
 //! Pure. A [`Schedule`] is a few numbers from which the whole plan follows, so an hour of load needs no memory;
 //! [`blocks`](Schedule::blocks) and [`sends`](Schedule::sends) spell it out as often as wanted, always the same.
-//! It knows no clock (offsets count from the start of the window) and no model (targets are numbered).
+//! It knows no clock (offsets count from the start of the plan: the ramp-up, then the window) and no model (targets are
+//! numbered).
 
 use std::{
     cmp::Reverse,
@@ -12,10 +13,11 @@ use std::{
     time::Duration,
 };
 
-use llms_core::bench::{Arrivals, Load, Order, Scenario};
+use llms_core::bench::{Order, RunPhase, Scenario};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    arrivals::{Law, Points},
     random::{Purpose, Stream},
     workload::hex,
 };
@@ -25,18 +27,21 @@ use crate::{
 pub struct Block {
     /// From 0.
     pub index: u64,
-    /// When it begins after the start of the window; `None` under closed loop, where a free user takes it.
+    /// When it begins after the start of the plan; `None` under closed loop, where a free user takes it.
     pub offset: Option<Duration>,
     /// Index into the scenario's prompts.
     pub prompt: usize,
     /// The targets in the order they are asked.
     pub order: Vec<u32>,
+    /// Ramp-up or measured, as a whole: a block of the ramp-up whose last targets are asked after the window began
+    /// stays out of it. Under closed loop the moment decides, not the plan, and this says measured.
+    pub phase: RunPhase,
 }
 
 /// One request of the open-loop plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlannedSend {
-    /// When it is due after the start of the window.
+    /// When it is due after the start of the plan.
     pub offset: Duration,
     /// Its block.
     pub block: u64,
@@ -46,25 +51,36 @@ pub struct PlannedSend {
     pub target: u32,
     /// Index into the scenario's prompts.
     pub prompt: usize,
+    /// Part of the run its block belongs to.
+    pub phase: RunPhase,
 }
 
 /// The plan of one scenario on a number of targets.
 ///
 /// Under open loop every target sees the scenario's rate. All targets share the arrival times of the blocks
 /// (common random numbers); within a block they are staggered so that they do not meet on the client or the
-/// wire: Poisson arrivals by `position / (rate · targets)` — positions are random and independent between
-/// blocks, and an independently displaced Poisson process is Poisson (Bartlett's theorem) —, constant arrivals
-/// by the fixed phase `target / (rate · targets)`, so that each target's gaps stay exactly constant.
+/// wire. The stagger is a share of the mean gap, counted in operational time (arrivals expected, see
+/// [`rate`](crate::rate)), so that it follows the rate through ramps and bursts:
+/// - Poisson arrivals by `position / targets`: positions are random and independent between blocks, and an
+///   independently displaced Poisson process is Poisson (Bartlett's theorem);
+/// - constant and Gamma arrivals by the fixed phase `target / targets`: independent displacement would change their
+///   law, a shift does not, so every target sees the full process, gap by gap. The price is a fixed order within the
+///   block.
+///
+/// Blocks that begin before the ramp-up is over belong to it; the numbers of blocks run on through both parts.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    open: Option<(f64, Arrivals)>,
+    law: Option<Law>,
+    ramp_up: Duration,
     targets: u32,
     prompts: Arc<[usize]>,
     requests: Option<u64>,
+    /// Length of the window, when given.
     duration: Option<Duration>,
     order: Order,
     arrivals_seed: u64,
     order_seed: u64,
+    ramp_up_blocks: u64,
     planned: Option<u64>,
     end: Option<Duration>,
 }
@@ -74,32 +90,42 @@ impl Schedule {
     /// ([`resolve`](crate::workload::resolve)).
     pub fn new(scenario: &Scenario, targets: u32) -> Self {
         let seeds = &scenario.seeds;
+        let targets = targets.max(1);
         let mut prompts: Vec<usize> = (0..scenario.prompts.len()).collect();
         Stream::new(seeds.prompts.unwrap_or_default(), Purpose::Prompts, 0).shuffle(&mut prompts);
+        let profile_alone = scenario.requests.is_none().then(|| scenario.load.profile_length()).flatten();
+        let duration = scenario.duration.or(profile_alone);
         let mut plan = Self {
-            open: match scenario.load {
-                Load::Closed { .. } => None,
-                Load::Open { rate, arrivals, .. } => Some((rate, arrivals)),
-            },
-            targets: targets.max(1),
+            law: Law::new(&scenario.load, targets),
+            ramp_up: scenario.load.ramp_up(),
+            targets,
             prompts: prompts.into(),
             requests: scenario.requests,
-            duration: scenario.duration,
+            duration,
             order: scenario.order,
             arrivals_seed: seeds.arrivals.unwrap_or_default(),
             order_seed: seeds.order.unwrap_or_default(),
+            ramp_up_blocks: 0,
             planned: scenario.requests,
-            end: scenario.duration,
+            end: duration,
         };
-        if plan.open.is_some() {
-            plan.measure_open();
-        }
+        plan.measure_open();
         plan
     }
 
-    /// Blocks planned: requests per target. `None` under a closed loop that only time ends.
+    /// Blocks planned in the window: measured requests per target. `None` under a closed loop that only time ends.
     pub fn planned(&self) -> Option<u64> {
         self.planned
+    }
+
+    /// Length of the ramp-up: where in the plan the window begins.
+    pub fn ramp_up(&self) -> Duration {
+        self.ramp_up
+    }
+
+    /// Blocks of the ramp-up under open loop, before those of the window; 0 under closed loop, where it is seen.
+    pub fn ramp_up_blocks(&self) -> u64 {
+        self.ramp_up_blocks
     }
 
     /// Length of the window where it is known before: the duration under closed loop; under open loop the
@@ -111,24 +137,30 @@ impl Schedule {
 
     /// The blocks in order; without end under a closed loop that only time ends.
     pub fn blocks(&self) -> Blocks {
+        Blocks { last: self.planned.map(|n| n + self.ramp_up_blocks), ..self.all_blocks() }
+    }
+
+    /// The same without end, for a closed loop that counts what it measured.
+    pub(crate) fn all_blocks(&self) -> Blocks {
         Blocks {
-            offsets: self.open.map(|(rate, law)| Offsets::new(rate, law, self.arrivals_seed)),
+            points: self.law.as_ref().map(|law| law.points(self.arrivals_seed)),
             order: Stream::new(self.order_seed, Purpose::Order, 0),
             index: 0,
+            last: None,
             plan: self.clone(),
         }
     }
 
     /// The requests of an open-loop plan in the order they are due; none under closed loop.
     pub fn sends(&self) -> Sends {
-        Sends { plan: self.clone(), blocks: self.blocks().peekable(), due: BinaryHeap::new() }
+        Sends { plan: self.clone(), blocks: WithPoints(self.blocks()).peekable(), due: BinaryHeap::new() }
     }
 
     /// SHA-256 of the plan, hex: of the number of blocks and the first 65,536 of them.
     pub fn hash(&self) -> String {
         const HASHED_BLOCKS: usize = 1 << 16;
         let mut hash = Sha256::new();
-        hash.update(format!("{:?} {:?} {:?} {}", self.open, self.order, self.planned, self.targets));
+        hash.update(format!("{:?} {:?} {:?} {}", self.law, self.order, self.planned, self.targets));
         hash.update(format!(" {:?}", self.end.map(|d| d.as_nanos())));
         for block in self.blocks().take(HASHED_BLOCKS) {
             hash.update(block.offset.map_or(u64::MAX, nanos).to_le_bytes());
@@ -140,44 +172,37 @@ impl Schedule {
         hex(&hash.finalize())
     }
 
-    /// How long after its block's offset the request at `position` to `target` is due.
-    fn stagger(&self, position: u32, target: u32) -> Duration {
-        let Some((rate, law)) = self.open else { return Duration::ZERO };
-        let steps = match law {
-            Arrivals::Poisson => position,
-            Arrivals::Constant => target,
-        };
-        Duration::from_nanos((f64::from(steps) * 1e9 / (rate * f64::from(self.targets))).round() as u64)
-    }
-
-    /// The longest stagger within a block.
-    fn spread(&self) -> Duration {
-        self.stagger(self.targets - 1, self.targets - 1)
-    }
-
-    /// Whether a block beginning at `offset` ends inside the window: blocks are never cut, so that every request
-    /// keeps its partners.
-    fn fits(&self, offset: Duration) -> bool {
-        self.duration.is_none_or(|d| offset + self.spread() < d)
-    }
-
-    /// Counts the blocks of an open-loop plan and finds its end.
+    /// Counts the blocks of an open-loop plan and finds its end. Blocks are never cut, so that every request keeps
+    /// its partners: one counts when its last request is due inside the window.
     fn measure_open(&mut self) {
-        let Some((rate, law)) = self.open else { return };
-        let (mut count, mut last) = (0, Duration::ZERO);
-        for offset in Offsets::new(rate, law, self.arrivals_seed) {
-            if !self.fits(offset) {
-                self.end = self.duration;
+        let Some(law) = &self.law else { return };
+        let (first, last) = (0, self.targets - 1);
+        let window = self.ramp_up();
+        let until = self.duration.map(|d| window + d);
+        let (mut ramp_up_blocks, mut count) = (0, 0);
+        // The natural end when the rate ends before the plan does.
+        let mut after_last = window + Duration::from_nanos(1);
+        let mut end = None;
+        for point in law.points(self.arrivals_seed) {
+            let due = law.due(point, first, first).zip(law.due(point, last, last));
+            let Some((offset, whole)) = due else { break };
+            if offset < window {
+                ramp_up_blocks += 1;
+                continue;
+            }
+            if until.is_some_and(|until| whole >= until) {
                 break;
             }
             if self.requests.is_some_and(|n| count >= n) {
-                let natural = offset.max(last + self.spread() + Duration::from_nanos(1));
-                self.end = Some(self.duration.map_or(natural, |d| natural.min(d)));
+                end = Some(offset.max(after_last));
                 break;
             }
             count += 1;
-            last = offset;
+            after_last = whole + Duration::from_nanos(1);
         }
+        let natural = end.or(until).unwrap_or(after_last);
+        self.end = Some(until.map_or(natural, |until| natural.min(until)) - window);
+        self.ramp_up_blocks = ramp_up_blocks;
         self.planned = Some(count);
     }
 }
@@ -186,46 +211,15 @@ fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Arrival times of an open loop without end.
-#[derive(Clone)]
-struct Offsets {
-    rate: f64,
-    law: Arrivals,
-    index: u64,
-    at_s: f64,
-    gaps: Stream,
-}
-
-impl Offsets {
-    fn new(rate: f64, law: Arrivals, seed: u64) -> Self {
-        Self { rate, law, index: 0, at_s: 0.0, gaps: Stream::new(seed, Purpose::Arrivals, 0) }
-    }
-}
-
-impl Iterator for Offsets {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        // Constant arrivals by multiplication: no error adds up over an hour.
-        let ns = match self.law {
-            Arrivals::Constant => self.index as f64 * 1e9 / self.rate,
-            Arrivals::Poisson => {
-                self.at_s -= self.gaps.unit().ln() / self.rate;
-                self.at_s * 1e9
-            }
-        };
-        self.index += 1;
-        Some(Duration::from_nanos(ns.round() as u64))
-    }
-}
-
 /// See [`Schedule::blocks`].
 #[derive(Clone)]
 pub struct Blocks {
     plan: Schedule,
-    offsets: Option<Offsets>,
+    points: Option<Points>,
     order: Stream,
     index: u64,
+    /// One past the last block.
+    last: Option<u64>,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -234,22 +228,31 @@ impl std::fmt::Debug for Blocks {
     }
 }
 
+impl Blocks {
+    /// The next block with its point in operational time.
+    fn next_with_point(&mut self) -> Option<(Block, f64)> {
+        if self.last.is_some_and(|n| self.index >= n) || self.plan.prompts.is_empty() {
+            return None;
+        }
+        let point = self.points.as_mut().and_then(Iterator::next).unwrap_or_default();
+        let offset = self.plan.law.as_ref().and_then(|law| law.due(point, 0, 0));
+        let index = self.index;
+        self.index += 1;
+        let mut order: Vec<u32> = (0..self.plan.targets).collect();
+        if !self.plan.law.as_ref().is_some_and(Law::fixed_order) {
+            self.order.shuffle(&mut order);
+        }
+        let prompt = self.plan.prompts[(index % self.plan.prompts.len() as u64) as usize];
+        let phase = if index < self.plan.ramp_up_blocks { RunPhase::RampUp } else { RunPhase::Measured };
+        Some((Block { index, offset, prompt, order, phase }, point))
+    }
+}
+
 impl Iterator for Blocks {
     type Item = Block;
 
     fn next(&mut self) -> Option<Block> {
-        if self.plan.planned.is_some_and(|n| self.index >= n) || self.plan.prompts.is_empty() {
-            return None;
-        }
-        let offset = self.offsets.as_mut().and_then(Iterator::next);
-        let index = self.index;
-        self.index += 1;
-        let mut order: Vec<u32> = (0..self.plan.targets).collect();
-        if !matches!(self.plan.open, Some((_, Arrivals::Constant))) {
-            self.order.shuffle(&mut order);
-        }
-        let prompt = self.plan.prompts[(index % self.plan.prompts.len() as u64) as usize];
-        Some(Block { index, offset, prompt, order })
+        self.next_with_point().map(|(block, _)| block)
     }
 }
 
@@ -259,9 +262,20 @@ impl FusedIterator for Blocks {}
 #[derive(Clone, Debug)]
 pub struct Sends {
     plan: Schedule,
-    blocks: Peekable<Blocks>,
+    blocks: Peekable<WithPoints>,
     /// Requests of blocks already begun: a staggered one may be due after the next block began.
     due: BinaryHeap<Reverse<PlannedSend>>,
+}
+
+#[derive(Clone, Debug)]
+struct WithPoints(Blocks);
+
+impl Iterator for WithPoints {
+    type Item = (Block, f64);
+
+    fn next(&mut self) -> Option<(Block, f64)> {
+        self.0.next_with_point()
+    }
 }
 
 impl Iterator for Sends {
@@ -269,22 +283,23 @@ impl Iterator for Sends {
 
     fn next(&mut self) -> Option<PlannedSend> {
         loop {
-            let next_block = self.blocks.peek().and_then(|b| b.offset);
+            let next_block = self.blocks.peek().and_then(|(b, _)| b.offset);
             match (self.due.peek(), next_block) {
                 (Some(Reverse(send)), Some(offset)) if send.offset > offset => {}
                 (Some(_), _) => return self.due.pop().map(|Reverse(send)| send),
                 (None, Some(_)) => {}
                 (None, None) => return None,
             }
-            let block = self.blocks.next()?;
-            let offset = block.offset?;
+            let (block, point) = self.blocks.next()?;
+            let law = self.plan.law.as_ref()?;
             for (position, &target) in (0..).zip(&block.order) {
                 self.due.push(Reverse(PlannedSend {
-                    offset: offset + self.plan.stagger(position, target),
+                    offset: law.due(point, position, target)?,
                     block: block.index,
                     position,
                     target,
                     prompt: block.prompt,
+                    phase: block.phase,
                 }));
             }
         }

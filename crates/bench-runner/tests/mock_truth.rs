@@ -10,7 +10,7 @@ use bench_mock::{Capacity, MockModel, Preset, Profile, TruthOutcome, TruthRecord
 use common::*;
 use llms_core::{
     ChatModel as _,
-    bench::{Arrivals, Load, RecordOutcome, RequestRecord, RunResult, Scenario, Target, TargetInfo},
+    bench::{Load, RecordOutcome, RequestRecord, RunResult, Scenario, Target, TargetInfo},
 };
 
 fn mock(name: &str, profile: Profile) -> (MockModel, Target) {
@@ -84,7 +84,7 @@ fn a_queue_at_the_server_is_time_of_the_server() {
     };
     let (model, target) = mock("small", profile);
     let scenario = Scenario {
-        load: Load::Open { rate: 200.0, arrivals: Arrivals::Poisson, max_concurrency: None },
+        load: Load::poisson(200.0),
         drain: 600 * SECOND,
         timeout: 600 * SECOND,
         ..scenario(&["q"], 300)

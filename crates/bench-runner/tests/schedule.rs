@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 fn open(rate: f64, arrivals: Arrivals, seed: u64, duration: Duration) -> Scenario {
     Scenario {
-        load: Load::Open { rate, arrivals, max_concurrency: None },
+        load: Load::open(rate, arrivals),
         requests: None,
         duration: Some(duration),
         seeds: Seeds::from_one(seed),

@@ -32,7 +32,7 @@ fn a_frozen_server_shows_in_the_response_time() {
         after(state.1.since(now).unwrap())
     });
     let scenario = Scenario {
-        load: Load::Open { rate: 100.0, arrivals: Arrivals::Constant, max_concurrency: None },
+        load: Load::open(100.0, Arrivals::Constant),
         requests: None,
         duration: Some(20 * SECOND),
         ..scenario(&["q"], 1)
@@ -54,7 +54,7 @@ fn a_frozen_server_shows_in_the_response_time() {
 fn what_the_grace_does_not_see_end_is_censored() {
     let model = Scripted::new("m", |n, _| if n == 2 { Answer::Hang } else { after(50 * MS) });
     let scenario = Scenario {
-        load: Load::Open { rate: 10.0, arrivals: Arrivals::Constant, max_concurrency: None },
+        load: Load::open(10.0, Arrivals::Constant),
         requests: None,
         duration: Some(SECOND),
         drain: 3 * SECOND,
@@ -73,10 +73,7 @@ fn what_the_grace_does_not_see_end_is_censored() {
 #[test]
 fn a_cap_makes_arrivals_wait_in_order_and_charges_the_wait() {
     let model = Scripted::new("m", |_, _| after(250 * MS));
-    let scenario = Scenario {
-        load: Load::Open { rate: 10.0, arrivals: Arrivals::Constant, max_concurrency: Some(2) },
-        ..scenario(&["q"], 20)
-    };
+    let scenario = Scenario { load: Load::open(10.0, Arrivals::Constant).capped(2), ..scenario(&["q"], 20) };
     let mut records = simulate(&[target(&model)], &scenario).unwrap().records;
     assert_eq!(model.peak.load(SeqCst), 2);
     records.sort_by_key(|r| r.block);
@@ -92,7 +89,7 @@ fn a_cap_makes_arrivals_wait_in_order_and_charges_the_wait() {
 fn an_overloaded_queue_is_censored_not_forgotten() {
     let model = Scripted::new("m", |_, _| after(SECOND));
     let scenario = Scenario {
-        load: Load::Open { rate: 100.0, arrivals: Arrivals::Constant, max_concurrency: Some(1) },
+        load: Load::open(100.0, Arrivals::Constant).capped(1),
         drain: 2 * SECOND,
         ..scenario(&["q"], 300)
     };
@@ -145,10 +142,7 @@ impl Clock for Sluggish {
 #[test]
 fn late_sends_are_sent_late_and_counted_never_skipped() {
     let model = Scripted::new("m", |_, _| after(10 * MS));
-    let scenario = Scenario {
-        load: Load::Open { rate: 500.0, arrivals: Arrivals::Constant, max_concurrency: None },
-        ..scenario(&["q"], 1000)
-    };
+    let scenario = Scenario { load: Load::open(500.0, Arrivals::Constant), ..scenario(&["q"], 1000) };
     let clock = VirtualClock::new();
     let ctx = CallContext::with_clock(Arc::new(Sluggish(clock.clone())));
     let result =

@@ -18,8 +18,8 @@ use common::*;
 use llms_core::{
     CallContext, ChatResponse, ErrorCode, FinishReason,
     bench::{
-        Arrivals, BenchmarkRunner as _, Load, NullSink, Order, Progress, ProgressUpdate, Prompt,
-        RecordOutcome, RequestRecord, RunPhase, RunResult, Scenario,
+        BenchmarkRunner as _, Load, NullSink, Order, Progress, ProgressUpdate, Prompt, RecordOutcome,
+        RequestRecord, RunPhase, RunResult, Scenario, ThinkLaw,
     },
     time::{Clock as _, Timestamp, VirtualClock, real_clock},
 };
@@ -54,7 +54,7 @@ fn every_block_asks_every_target_the_same_prompt() {
 fn closed_loop_users_ask_when_their_answer_is_there() {
     let model = Scripted::new("m", |n, _| after(MS * (20 + n as u32)));
     let scenario =
-        Scenario { load: Load::Closed { concurrency: 1, think_time: 7 * MS }, ..scenario(&["q"], 5) };
+        Scenario { load: Load::closed(1).thinking(7 * MS, ThinkLaw::Constant), ..scenario(&["q"], 5) };
     let records = simulate(&[target(&model)], &scenario).unwrap().records;
     for pair in records.windows(2) {
         assert_eq!(pair[1].scheduled, pair[0].end.unwrap() + 7 * MS);
@@ -140,11 +140,8 @@ fn poisson_run(seed_nonce: u64) -> (RunResult, Vec<Vec<Seen>>) {
         })
         .collect();
     let targets: Vec<_> = models.iter().map(target).collect();
-    let mut scenario = Scenario {
-        load: Load::Open { rate: 40.0, arrivals: Arrivals::Poisson, max_concurrency: Some(3) },
-        cache_bust: true,
-        ..scenario(&["a", "b", "c"], 300)
-    };
+    let mut scenario =
+        Scenario { load: Load::poisson(40.0).capped(3), cache_bust: true, ..scenario(&["a", "b", "c"], 300) };
     scenario.seeds.nonce = Some(seed_nonce);
     scenario.warmup.requests = 3;
     let result = simulate(&targets, &scenario).unwrap();

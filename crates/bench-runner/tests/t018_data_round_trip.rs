@@ -11,7 +11,9 @@ use bench_runner::{
     workload::{from_json, from_toml},
 };
 use common::*;
-use llms_core::bench::{Arrivals, Load, Order, Prompt, RunResult, Scenario, Seeds, Warmup};
+use llms_core::bench::{
+    Arrivals, Curve, Load, Order, Prompt, RatePiece, RunResult, Scenario, Seeds, ThinkLaw, Warmup,
+};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -46,19 +48,41 @@ fn a_run_round_trips_through_json() {
     assert_eq!(serde_json::from_str::<RunResult>(&json).unwrap(), run);
 }
 
+fn pieces() -> impl Strategy<Value = RatePiece> {
+    (1..90_000_u64, 0.01..1e3, proptest::option::of(0.01..1e3), any::<bool>()).prop_map(
+        |(ms, from, to, exponential)| RatePiece {
+            duration: Duration::from_millis(ms),
+            from,
+            to,
+            curve: if exponential { Curve::Exponential } else { Curve::Linear },
+        },
+    )
+}
+
 fn loads() -> impl Strategy<Value = Load> {
+    let laws = prop_oneof![
+        Just(Arrivals::Poisson),
+        Just(Arrivals::Constant),
+        (0.01..1000.0).prop_map(|burstiness| Arrivals::Gamma { burstiness }),
+    ];
+    let ramps = (0..5_000_u64).prop_map(Duration::from_millis);
     prop_oneof![
-        (1..=10_000_u32, 0..5_000_u64).prop_map(|(concurrency, ms)| Load::Closed {
-            concurrency,
-            think_time: Duration::from_millis(ms)
-        }),
-        (0.01..1e4, any::<bool>(), proptest::option::of(1..1_000_u32)).prop_map(
-            |(rate, poisson, max_concurrency)| Load::Open {
-                rate,
-                arrivals: if poisson { Arrivals::Poisson } else { Arrivals::Constant },
-                max_concurrency
+        (1..=10_000_u32, 0..5_000_u64, any::<bool>(), ramps.clone()).prop_map(
+            |(concurrency, ms, exponential, ramp_up)| {
+                let law = if exponential { ThinkLaw::Exponential } else { ThinkLaw::Constant };
+                Load::closed(concurrency).thinking(Duration::from_millis(ms), law).ramped(ramp_up)
             }
         ),
+        (
+            0.01..1e4,
+            laws,
+            proptest::option::of(1..1_000_u32),
+            ramps,
+            proptest::collection::vec(pieces(), 0..4)
+        )
+            .prop_map(|(rate, law, cap, ramp_up, profile)| {
+                Load::open(rate, law).capped(cap).ramped(ramp_up).shaped(profile)
+            }),
     ]
 }
 

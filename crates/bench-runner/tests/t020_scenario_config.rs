@@ -47,7 +47,7 @@ fn a_full_file_reads() {
     let s = from_toml(FULL).unwrap();
     assert_eq!(s.name, "chat under load");
     assert_eq!(s.prompts.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(), ["p0", "haiku"]);
-    assert_eq!(s.load, Load::Open { rate: 12.5, arrivals: Arrivals::Constant, max_concurrency: Some(64) });
+    assert_eq!(s.load, Load::open(12.5, Arrivals::Constant).capped(64));
     assert_eq!((s.duration, s.timeout), (Some(Duration::from_secs(90)), Duration::from_mins(2)));
     assert_eq!((s.slo.len(), s.warmup.requests, s.seeds.arrivals), (2, 8, Some(7)));
 }

@@ -60,6 +60,8 @@ fn record(i: u64) -> RequestRecord {
         attempt: 0,
         prompt: Arc::from("p0"),
         phase: RunPhase::Measured,
+        session: None,
+        turn: None,
         scheduled: t,
         released: t,
         sent: Some(t),

@@ -86,7 +86,7 @@ prop_compose! {
         usage in proptest::option::of(any::<(u32, u32)>()), number in -1e12..1e12_f64, text in any::<String>(), outcome in outcome(), resent in any::<bool>(),
     ) -> RequestRecord {
         RequestRecord {
-            request_id: Arc::from(id), target, block, position: 1, attempt: 0, prompt: Arc::from("p0"), phase: RunPhase::Measured,
+            request_id: Arc::from(id), target, block, position: 1, attempt: 0, prompt: Arc::from("p0"), phase: RunPhase::Measured, session: None, turn: None,
             scheduled, released, sent,
             connection: ConnectionInfo { reused: Some(resent), tcp: span.map(|(start, end)| Span { start, end }), ..ConnectionInfo::default() },
             resent, written: sent, headers, status: Some(200), first_byte: headers,

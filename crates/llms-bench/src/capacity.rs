@@ -67,11 +67,8 @@ pub(crate) async fn execute(args: &CapacityArgs) -> Result<Exit, Failure> {
     if !run.no_save {
         writable_dir(&run.output_dir)?;
     }
-    scenario.load = Load::Open {
-        rate: options.rate_start,
-        arrivals: run.arrivals.map(Into::into).unwrap_or_default(),
-        max_concurrency: run.max_concurrency,
-    };
+    scenario.load = Load::open(options.rate_start, run.arrivals.map(Into::into).unwrap_or_default())
+        .capped(run.max_concurrency);
     scenario.seeds =
         llms_core::bench::Seeds { nonce: scenario.seeds.nonce, ..llms_core::bench::Seeds::from_one(seed) };
     let cancel = cancel_on_interrupt();

@@ -120,7 +120,7 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
     match (args.request_rate, args.concurrency, args.max_concurrency) {
         (Some(rate), _, cap) => {
             let arrivals = args.arrivals.map_or(Arrivals::Poisson, Into::into);
-            scenario.load = Load::Open { rate, arrivals, max_concurrency: cap };
+            scenario.load = Load::open(rate, arrivals).capped(cap);
         }
         (None, Some(_), Some(_)) => {
             return Err(Failure::usage(

@@ -59,6 +59,7 @@ impl Display {
 fn text(u: &ProgressUpdate) -> String {
     let phase = match u.phase {
         RunPhase::Warmup => "warm-up · ",
+        RunPhase::RampUp => "ramp-up · ",
         RunPhase::Measured | RunPhase::Replayed => "",
     };
     let rate = if u.elapsed_s > 0.0 { u.done as f64 / u.elapsed_s } else { 0.0 };

@@ -50,7 +50,7 @@ fn full_scenario() -> Scenario {
         warmup: Warmup { requests: 2, prompts: Vec::new() },
         system: Some("Be brief.".to_owned()),
         slo: vec!["ttft:p99<500ms".parse().unwrap(), "e2e:900".parse().unwrap()],
-        load: Load::Open { rate: 60.0, arrivals: Arrivals::Poisson, max_concurrency: Some(50) },
+        load: Load::poisson(60.0).capped(50),
         cache_bust: true,
         ..scenario(60, 1)
     };
@@ -145,7 +145,7 @@ fn results_of_simulated_time_conform_too() {
     let timed = Scenario {
         requests: None,
         duration: Some(std::time::Duration::from_secs(2)),
-        load: Load::Open { rate: 20.0, arrivals: Arrivals::Constant, max_concurrency: None },
+        load: Load::open(20.0, Arrivals::Constant),
         ..scenario(1, 1)
     };
     let timed = simulate(&twins(), &timed);

@@ -79,7 +79,7 @@ fn attainment(rate: f64) -> f64 {
     let clock = VirtualClock::new();
     let ctx = CallContext::with_clock(Arc::new(clock.clone()));
     let scenario = Scenario {
-        load: Load::Open { rate, arrivals: Arrivals::Poisson, max_concurrency: None },
+        load: Load::open(rate, Arrivals::Poisson),
         requests: Some(30_000),
         seeds: Seeds::from_one(99),
         ..scenario()

@@ -15,8 +15,8 @@ use bench_runner::{Runner, ScenarioRegistry};
 use llms_core::{
     CallContext, ChatResponse, FinishReason,
     bench::{
-        Arrivals, BenchmarkRunner as _, Load, NullSink, PerformanceAnalyzer as _, Prompt, RequestRecord,
-        RunPhase, RunResult, Scenario, Seeds, Target, Warmup,
+        BenchmarkRunner as _, Load, NullSink, PerformanceAnalyzer as _, Prompt, RequestRecord, RunPhase,
+        RunResult, Scenario, Seeds, Target, Warmup,
     },
     time::Timestamp,
     wire::Transport,
@@ -193,9 +193,7 @@ async fn the_same_seeds_plan_the_same_order_and_send_the_same_bytes() {
         assert_eq!(sent.len(), 24 * FOUR.len());
         (run, sent)
     };
-    for load in
-        [Load::closed(4), Load::Open { rate: 100.0, arrivals: Arrivals::Poisson, max_concurrency: None }]
-    {
+    for load in [Load::closed(4), Load::poisson(100.0)] {
         let (first, first_sent) = go(7, 1, load.clone()).await;
         let (again, again_sent) = go(7, 1, load.clone()).await;
         assert_ne!(first.manifest.run_id, again.manifest.run_id);

@@ -31,6 +31,8 @@ pub(crate) fn record(id: &str, target: u32, block: u64, scheduled: Timestamp) ->
         attempt: 0,
         prompt: format!("p{block}").into(),
         phase: RunPhase::Measured,
+        session: None,
+        turn: None,
         scheduled,
         released: scheduled,
         sent: Some(scheduled),

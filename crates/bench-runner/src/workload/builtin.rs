@@ -210,11 +210,7 @@ fn development() -> Scenario {
 /// Arrivals that wait for nobody.
 fn load() -> Scenario {
     Scenario {
-        load: Load::Open {
-            rate: 20.0,
-            arrivals: llms_core::bench::Arrivals::Poisson,
-            max_concurrency: Some(50),
-        },
+        load: Load::poisson(20.0).capped(50),
         duration: Some(Duration::from_mins(1)),
         ..named(
             "load",

@@ -21,14 +21,18 @@ const NEUTRAL: [&str; 12] = [
     "Put in order: cherry, apple, banana.",
 ];
 
-/// Fills in what the scenario leaves open: prompt ids by position, each missing seed drawn from the system, and
-/// neutral warm-up prompts that are none of the measured ones.
+/// Fills in what the scenario leaves open: prompt ids by position, each missing seed drawn from the system, neutral
+/// warm-up prompts that are none of the measured ones, and the length of a rate profile as duration when neither a
+/// duration nor a number of requests is given.
 pub fn resolve(scenario: &Scenario) -> Scenario {
     let mut s = scenario.clone();
     if s.warmup.prompts.is_empty() && s.warmup.requests > 0 {
         let neutral = NEUTRAL.map(|text| Prompt::new("", text));
         s.warmup.prompts =
             neutral.into_iter().filter(|w| s.prompts.iter().all(|p| p.messages != w.messages)).collect();
+    }
+    if (s.requests, s.duration) == (None, None) {
+        s.duration = s.load.profile_length();
     }
     let seeds = &mut s.seeds;
     for seed in

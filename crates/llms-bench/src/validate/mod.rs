@@ -249,7 +249,7 @@ impl Bench {
     async fn open_loop(&self, found: &mut Validation) -> Result<(), Failure> {
         for (arrivals, name) in [(Arrivals::Constant, "constant"), (Arrivals::Poisson, "Poisson")] {
             self.say(&format!("open loop, {name} arrivals"));
-            let load = Load::Open { rate: 100.0, arrivals, max_concurrency: None };
+            let load = Load::open(100.0, arrivals);
             let mut scenario = scenario("open", load, None);
             scenario.duration = Some(Duration::from_secs(4));
             let held = self.run(&scenario, &on(&Protocol::ALL, "short")).await?;
@@ -360,7 +360,7 @@ impl Bench {
     async fn freeze(&self, found: &mut Validation) -> Result<(), Failure> {
         self.say("a server that freezes for 2 s");
         const FREEZE: Duration = Duration::from_secs(2);
-        let load = Load::Open { rate: 100.0, arrivals: Arrivals::Constant, max_concurrency: None };
+        let load = Load::open(100.0, Arrivals::Constant);
         let mut scenario = scenario("freeze", load, None);
         scenario.duration = Some(Duration::from_secs(8));
         let freezing = async {

@@ -11,6 +11,7 @@ pub mod metric;
 pub mod mock;
 pub mod policy;
 pub mod probe;
+pub mod rate;
 pub mod record;
 pub mod result;
 pub mod scenario;
@@ -24,7 +25,7 @@ pub use analysis::{
     ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
 };
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
-pub use load::{Arrivals, Load};
+pub use load::{Arrivals, Load, ThinkLaw};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
 pub use policy::{
@@ -33,6 +34,7 @@ pub use policy::{
     StopRule,
 };
 pub use probe::{AllocatorCounters, AllocatorProbe, ClientHealth, ClientProbe};
+pub use rate::{Curve, RatePiece};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
 pub use scenario::{Order, Prompt, Scenario, Warmup};

@@ -18,6 +18,8 @@ use crate::{
 pub enum RunPhase {
     /// Before the measured window; in no statistic.
     Warmup,
+    /// While the load rose to its first rate, before the measured window; in no statistic.
+    RampUp,
     /// Scheduled inside the measured window.
     Measured,
     /// Answered from a cache on this side: no measurement of the service; in no statistic.
@@ -126,6 +128,12 @@ pub struct RequestRecord {
     pub prompt: Arc<str>,
     /// Part of the run.
     pub phase: RunPhase,
+    /// The conversation it belongs to, in runs of multi-turn sessions: the same number on every target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<u64>,
+    /// Its turn in that conversation, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u32>,
 
     /// When the plan wanted it sent; closed loop: when the user was ready.
     pub scheduled: Timestamp,

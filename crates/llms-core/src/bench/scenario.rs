@@ -230,6 +230,7 @@ impl Scenario {
         }
         e.nest("load", self.load.validate());
         match (self.requests, self.duration) {
+            (None, None) if self.load.profile_length().is_some() => {}
             (None, None) => e.push("requests", "expected a number of requests or a duration", "neither"),
             (Some(0), _) => e.push("requests", "expected at least 1", 0),
             _ => {}
@@ -247,17 +248,25 @@ impl Scenario {
             "expected at most 1000000",
             self.warmup.requests,
         );
-        if let Load::Open { rate, .. } = self.load {
-            let arrivals = seconds
-                .map_or(f64::INFINITY, |s| s * rate)
-                .min(self.requests.map_or(f64::INFINITY, |n| n as f64));
-            e.check(
-                arrivals <= MAX_ARRIVALS,
-                "requests",
-                "expected at most 10000000 arrivals, which are drawn before the run; shorten it",
-                arrivals,
-            );
-        }
+        let window = match (seconds, self.requests) {
+            (Some(s), _) => s,
+            (None, Some(_)) => f64::INFINITY,
+            (None, None) => self.load.profile_length().unwrap_or_default().as_secs_f64(),
+        };
+        let arrivals = self.load.ramp_up_arrivals()
+            + self.load.window_arrivals(window).min(self.requests.map_or(f64::INFINITY, |n| n as f64));
+        e.check(
+            arrivals <= MAX_ARRIVALS,
+            "requests",
+            "expected at most 10000000 arrivals, which are drawn before the run; shorten it",
+            arrivals,
+        );
+        e.check(
+            self.load.ramp_up().as_secs_f64() <= MAX_SECONDS,
+            "load.ramp_up",
+            "expected at most 30 days",
+            format!("{} s", self.load.ramp_up().as_secs_f64()),
+        );
         e.check(!self.timeout.is_zero(), "timeout", "expected a duration above 0 s", "0 s");
         e.check(
             !(self.requires_tools && self.tools.is_empty()),
