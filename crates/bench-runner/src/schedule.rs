@@ -201,7 +201,8 @@ impl Schedule {
             after_last = whole + Duration::from_nanos(1);
         }
         let natural = end.or(until).unwrap_or(after_last);
-        self.end = Some(until.map_or(natural, |until| natural.min(until)) - window);
+        let end = until.map_or(natural, |until| natural.min(until));
+        self.end = Some(end.saturating_sub(window));
         self.ramp_up_blocks = ramp_up_blocks;
         self.planned = Some(count);
     }
