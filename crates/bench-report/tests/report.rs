@@ -122,6 +122,7 @@ fn manifest(targets: &[&str]) -> RunManifest {
         complete: true,
         interrupted: false,
         client: None,
+        stopped: None,
         facts: BTreeMap::new(),
     }
 }

@@ -16,7 +16,8 @@ use futures_util::FutureExt as _;
 use llms_core::{
     CallContext, ChatRequest, ChatResponse, Error, ErrorCode, Result, SharedModel,
     bench::{
-        ClientProbe, ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario, TokenCounts,
+        Budget, ClientProbe, ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario,
+        TokenCounts,
     },
     error::CallPhase,
     observe::{CallEvent, CallObserver, CallTimeline, Timeline},
@@ -25,7 +26,12 @@ use llms_core::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{recorder::Message, sink::RecordingSink, workload::nonce};
+use crate::{
+    purse::{Purse, Refused, Reserved},
+    recorder::Message,
+    sink::RecordingSink,
+    workload::nonce,
+};
 
 /// Judges an answer that came well: a scenario's own notion of right and wrong.
 pub trait ResponseValidator: Send + Sync {
@@ -82,6 +88,9 @@ pub(crate) struct Executor {
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
     /// Shared with the progress display, which must not keep the executor alive.
     pub(crate) in_flight: Arc<AtomicU64>,
+    pub(crate) purse: Arc<Purse>,
+    /// Ends the sending; see [`Ending`](crate::phases::Ending).
+    pub(crate) enough: CancellationToken,
     /// Begins to watch when the measured window does.
     pub(crate) probe: Option<Arc<dyn ClientProbe>>,
     prompt_ids: Vec<Arc<str>>,
@@ -110,6 +119,8 @@ impl Executor {
             records,
             validator: None,
             observer: None,
+            purse: Arc::new(Purse::new(Budget::default())),
+            enough: CancellationToken::new(),
             probe: None,
             in_flight: Arc::default(),
         }
@@ -138,6 +149,10 @@ impl Executor {
 
     /// Sends, waits for the end and hands the record over. `abort` ends it at once, censored.
     pub(crate) async fn execute(&self, prepared: Prepared, abort: &CancellationToken) -> Ended {
+        let mut prepared = prepared;
+        let Some(reserved) = self.reserve(&mut prepared, abort).await else {
+            return Ended { at: self.clock.now(), ok: false };
+        };
         let record = if abort.is_cancelled() {
             self.never_sent(prepared)
         } else {
@@ -146,6 +161,7 @@ impl Executor {
             self.in_flight.fetch_sub(1, Relaxed);
             record
         };
+        self.purse.settle(reserved, &record);
         let ended = Ended {
             at: record.end.unwrap_or_else(|| self.clock.now()),
             ok: record.outcome == RecordOutcome::Ok,
@@ -153,6 +169,31 @@ impl Executor {
         // The collector is gone only when the run was dropped; then nobody wants the record.
         let _ = self.records.send(Message::Record(Box::new(record))).await;
         ended
+    }
+
+    /// Sets the worst case of a request aside; waits while only requests in flight stand in the way. `None` when it cannot be
+    /// paid for: then the sending is over.
+    async fn reserve(&self, prepared: &mut Prepared, abort: &CancellationToken) -> Option<Reserved> {
+        loop {
+            let settled = self.purse.settled();
+            match self.purse.reserve(prepared.job.target, &prepared.request) {
+                Ok(reserved) => return Some(reserved),
+                Err(Refused::UsedUp { in_flight: true, .. }) => {
+                    tokio::select! {
+                        biased;
+                        () = abort.cancelled() => return Some(Reserved::default()),
+                        () = settled => {}
+                    }
+                    // The wait is a cap's, not the client's lateness.
+                    prepared.job.released = prepared.job.released.max(self.clock.now());
+                }
+                Err(Refused::UsedUp { why, .. } | Refused::Unknown(why)) => {
+                    self.enough.cancel();
+                    let _ = self.records.send(Message::Enough(why)).await;
+                    return None;
+                }
+            }
+        }
     }
 
     async fn call(&self, prepared: Prepared, abort: &CancellationToken) -> RequestRecord {

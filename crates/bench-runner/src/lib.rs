@@ -17,6 +17,7 @@ mod gate;
 mod open;
 mod pacer;
 mod phases;
+mod purse;
 mod random;
 pub mod rate;
 mod recorder;

@@ -47,22 +47,37 @@ impl Segment {
     }
 }
 
+/// The two ways in which a run ends before its plan does.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    /// At once: what is in flight is cut off. By the caller, or because nothing can be recorded any more.
+    pub(crate) cut: CancellationToken,
+    /// Nothing more is sent, and what is in flight is waited for: there is enough, or no more may be spent. A child of `cut`.
+    pub(crate) enough: CancellationToken,
+}
+
+impl Ending {
+    pub(crate) fn new(cut: CancellationToken) -> Self {
+        Self { enough: cut.child_token(), cut }
+    }
+}
+
 /// What all tasks of one stretch of load share.
 pub(crate) struct Stretch {
     pub(crate) executor: Arc<Executor>,
     /// No new request once it is cancelled.
     pub(crate) stop: CancellationToken,
-    /// Requests in flight end at once when it is cancelled; a child of `stop`.
+    /// Requests in flight end at once when it is cancelled.
     pub(crate) abort: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
 impl Stretch {
-    fn new(executor: &Arc<Executor>, stop: &CancellationToken) -> Arc<Self> {
+    fn new(executor: &Arc<Executor>, ending: &Ending) -> Arc<Self> {
         Arc::new(Self {
             executor: executor.clone(),
-            stop: stop.clone(),
-            abort: stop.child_token(),
+            stop: ending.enough.clone(),
+            abort: ending.cut.child_token(),
             tasks: TaskTracker::new(),
         })
     }
@@ -93,21 +108,19 @@ impl Stretch {
 pub(crate) struct Course {
     /// The measured window; `None` when it never began.
     pub(crate) window: Option<Window>,
-    /// Stopped before its planned end.
+    /// Cut off before its planned end.
     pub(crate) cut: bool,
+    /// Ended before its planned end, what was in flight included when not cut off.
+    pub(crate) enough: bool,
 }
 
 /// Runs all phases; returns when the last request is over.
-pub(crate) async fn conduct(
-    executor: Arc<Executor>,
-    segments: Vec<Segment>,
-    stop: CancellationToken,
-) -> Course {
+pub(crate) async fn conduct(executor: Arc<Executor>, segments: Vec<Segment>, ending: Ending) -> Course {
     let all: Vec<u32> = segments.iter().flat_map(|s| s.targets.clone()).collect();
-    warm_up(&executor, &all, &stop).await;
+    warm_up(&executor, &all, &ending).await;
     let mut window: Option<Window> = None;
     for segment in segments {
-        if stop.is_cancelled() {
+        if ending.enough.is_cancelled() {
             break;
         }
         if window.is_none() {
@@ -118,15 +131,15 @@ pub(crate) async fn conduct(
                 probe.start();
             }
         }
-        let part = measure(&executor, segment, &stop).await;
+        let part = measure(&executor, segment, &ending).await;
         window = Some(Window { start: window.map_or(part.start, |w| w.start), ..part });
     }
-    Course { window, cut: stop.is_cancelled() }
+    Course { window, cut: ending.cut.is_cancelled(), enough: ending.enough.is_cancelled() }
 }
 
 /// Asks every target its warm-up prompts, all targets at the same time, as many at once as the measured load
 /// will: so connections are open when the window begins.
-async fn warm_up(executor: &Arc<Executor>, targets: &[u32], stop: &CancellationToken) {
+async fn warm_up(executor: &Arc<Executor>, targets: &[u32], ending: &Ending) {
     let scenario = &executor.scenario;
     let requests = scenario.warmup.requests;
     if requests == 0 || scenario.warmup.prompts.is_empty() {
@@ -137,7 +150,7 @@ async fn warm_up(executor: &Arc<Executor>, targets: &[u32], stop: &CancellationT
         Load::Closed { concurrency, .. } => concurrency,
         Load::Open { max_concurrency, .. } => max_concurrency.unwrap_or(requests),
     };
-    let stretch = Stretch::new(executor, stop);
+    let stretch = Stretch::new(executor, ending);
     for &target in targets {
         let next = Arc::new(AtomicU32::new(0));
         for _ in 0..at_once.clamp(1, requests) {
@@ -170,8 +183,8 @@ async fn warm_up_user(stretch: Arc<Stretch>, target: u32, next: Arc<AtomicU32>) 
 }
 
 /// One measured stretch with its drain.
-async fn measure(executor: &Arc<Executor>, segment: Segment, stop: &CancellationToken) -> Window {
-    let stretch = Stretch::new(executor, stop);
+async fn measure(executor: &Arc<Executor>, segment: Segment, ending: &Ending) -> Window {
+    let stretch = Stretch::new(executor, ending);
     let (start, end) = match executor.scenario.load {
         Load::Closed { concurrency, think_time, think_law, .. } => {
             closed::run(&stretch, segment, concurrency, Think { mean: think_time, law: think_law }).await

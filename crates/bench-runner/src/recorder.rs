@@ -5,11 +5,12 @@
 
 use llms_core::{
     Error,
-    bench::{Progress, ProgressUpdate, RecordOutcome, RecordSink, RequestRecord, RunPhase},
+    bench::{Progress, ProgressUpdate, RecordOutcome, RecordSink, RequestRecord, RunPhase, StopRule},
     time::{SharedClock, Timestamp},
 };
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+
+use crate::phases::Ending;
 
 /// Records on their way to the collector at most; a sender that ended a request waits beyond.
 pub(crate) const QUEUED_RECORDS: usize = 1024;
@@ -23,6 +24,8 @@ pub(crate) enum Message {
     Phase(RunPhase),
     /// A request ended.
     Record(Box<RequestRecord>),
+    /// Nothing more may be sent, and why.
+    Enough(String),
 }
 
 /// See the module.
@@ -35,6 +38,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) planned_s: Option<f64>,
     /// Keep the records for the caller.
     pub(crate) keep: bool,
+    /// Asked after each record.
+    pub(crate) rules: Vec<Box<dyn StopRule>>,
 }
 
 /// What the recorder has at the end.
@@ -49,23 +54,29 @@ pub(crate) struct Recorded {
     pub(crate) max_lag: std::time::Duration,
     /// The first error of the sink.
     pub(crate) error: Option<Error>,
+    /// Why nothing more was sent.
+    pub(crate) stopped: Option<String>,
 }
 
 impl Recorder<'_> {
-    /// Takes everything until the senders are gone. An error of the sink cancels `stop`; what still comes is
-    /// counted and not stored.
+    /// Takes everything until the senders are gone. An error of the sink cuts the run off, and what still comes is
+    /// counted and not stored; a rule with a reason ends the sending.
     pub(crate) async fn collect(
         mut self,
         mut messages: mpsc::Receiver<Message>,
         in_flight: impl Fn() -> u64,
-        stop: &CancellationToken,
+        ending: &Ending,
     ) -> Recorded {
         let mut so_far = Recorded::default();
         let mut phase = RunPhase::Warmup;
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Phase(p) => phase = p,
-                Message::Record(record) => self.record(*record, &mut so_far, stop),
+                Message::Record(record) => self.record(*record, &mut so_far, in_flight(), ending),
+                Message::Enough(why) => {
+                    so_far.stopped.get_or_insert(why);
+                    ending.enough.cancel();
+                }
             }
             self.progress.update(&ProgressUpdate {
                 phase,
@@ -80,7 +91,7 @@ impl Recorder<'_> {
         so_far
     }
 
-    fn record(&mut self, mut record: RequestRecord, so_far: &mut Recorded, stop: &CancellationToken) {
+    fn record(&mut self, mut record: RequestRecord, so_far: &mut Recorded, in_flight: u64, ending: &Ending) {
         if record.phase == RunPhase::Measured {
             so_far.done += 1;
             so_far.failed += u64::from(matches!(record.outcome, RecordOutcome::Failed(_)));
@@ -93,7 +104,15 @@ impl Recorder<'_> {
             && let Err(e) = self.sink.record(&record)
         {
             so_far.error = Some(e);
-            stop.cancel();
+            ending.cut.cancel();
+        }
+        for rule in &mut self.rules {
+            if let Some(reason) = rule.observe(&record, in_flight)
+                && so_far.stopped.is_none()
+            {
+                so_far.stopped = Some(reason.to_string());
+                ending.enough.cancel();
+            }
         }
         if self.keep {
             record.chunks.shrink_to_fit();

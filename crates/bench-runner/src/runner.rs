@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use llms_core::{
     CallContext, Error, ErrorCode, Result,
     bench::{
-        BenchmarkRunner, BuildInfo, ClientProbe, Hashes, Load, Progress, RecordSink, RunManifest, RunResult,
-        Scenario, Target, metric::METRICS, result::SCHEMA_VERSION,
+        BenchmarkRunner, Budget, BuildInfo, ClientProbe, Hashes, Load, Progress, RecordSink, RunManifest,
+        RunResult, Scenario, StopRule, Target, metric::METRICS, result::SCHEMA_VERSION,
     },
     config::ConfigErrors,
 };
@@ -23,10 +23,14 @@ use crate::{
     environment,
     executor::{Executor, ResponseValidator},
     pacer::Pacer,
-    phases::{Course, Segment, conduct},
+    phases::{Course, Ending, Segment, conduct},
+    purse::Purse,
     recorder::{QUEUED_RECORDS, Recorded, Recorder},
     workload::{data_hash, hex, resolve, scenario_hash},
 };
+
+/// Makes the rules of one run.
+type MakeRules = Arc<dyn Fn() -> Vec<Box<dyn StopRule>> + Send + Sync>;
 
 /// Runs scenarios on targets. Immutable and cheap to clone: one runner serves any number of runs at once.
 ///
@@ -53,6 +57,8 @@ pub struct Runner {
     facts: BTreeMap<String, String>,
     keep_records: bool,
     probe: Option<Arc<dyn ClientProbe>>,
+    budget: Budget,
+    rules: Option<MakeRules>,
 }
 
 impl Runner {
@@ -77,6 +83,8 @@ impl Runner {
             facts: BTreeMap::new(),
             keep_records: true,
             probe: None,
+            budget: Budget::default(),
+            rules: None,
         })
     }
 }
@@ -153,6 +161,20 @@ impl RunnerBuilder {
         self
     }
 
+    /// What a run may spend. When it is used up nothing more is sent, what is in flight is waited for, and
+    /// [`RunManifest::stopped`] says so.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.0.budget = budget;
+        self
+    }
+
+    /// Rules that end the sending when they see reason to; `make` gives each run rules of its own. What is in flight is waited
+    /// for, and [`RunManifest::stopped`] has the reason.
+    pub fn stop_rules(mut self, make: impl Fn() -> Vec<Box<dyn StopRule>> + Send + Sync + 'static) -> Self {
+        self.0.rules = Some(Arc::new(make));
+        self
+    }
+
     /// The runner.
     pub fn build(self) -> Runner {
         self.0
@@ -178,12 +200,14 @@ impl BenchmarkRunner for Runner {
         let mut manifest = self.manifest(targets, scenario, &segments, ctx);
         sink.begin(&manifest)?;
 
-        let stop = ctx.cancel.child_token();
+        let ending = Ending::new(ctx.cancel.child_token());
         // Dropping this future ends everything it started.
-        let _stop_when_dropped = stop.clone().drop_guard();
-        let (executor, messages) = self.executor(targets, &manifest, ctx);
+        let _stop_when_dropped = ending.cut.clone().drop_guard();
+        let (mut executor, messages) = self.executor(targets, &manifest, ctx);
+        executor.enough = ending.enough.clone();
+        let purse = executor.purse.clone();
         let in_flight = executor.in_flight.clone();
-        let course = tokio::spawn(conduct(Arc::new(executor), segments, stop.clone()));
+        let course = tokio::spawn(conduct(Arc::new(executor), segments, ending.clone()));
         let recorder = Recorder {
             sink: &mut *sink,
             progress: &*self.progress,
@@ -192,22 +216,24 @@ impl BenchmarkRunner for Runner {
             planned: (!manifest.planned.is_empty()).then(|| manifest.planned.iter().sum()),
             planned_s: manifest.scenario.duration.map(|d| d.as_secs_f64()),
             keep: self.keep_records,
+            rules: self.rules.as_ref().map(|make| make()).unwrap_or_default(),
         };
         let recorded = {
-            let collect = recorder.collect(messages, || in_flight.load(Relaxed), &stop);
+            let collect = recorder.collect(messages, || in_flight.load(Relaxed), &ending);
             let mut collect = pin!(collect);
             let out_of_time = async { ctx.clock.sleep_until(ctx.deadline.unwrap_or_default()).await };
             tokio::select! {
                 biased;
                 recorded = &mut collect => recorded,
                 () = out_of_time, if ctx.deadline.is_some() => {
-                    stop.cancel();
+                    ending.cut.cancel();
                     collect.await
                 }
             }
         };
         let course = course.await;
         manifest.client = self.probe.as_ref().map(|p| Box::new(p.finish()));
+        manifest.facts.extend(purse.facts());
         close(&mut manifest, &recorded, course.as_ref().copied().unwrap_or_default(), ctx);
         let finished = sink.finish(&manifest);
         if course.is_err() {
@@ -295,6 +321,7 @@ impl Runner {
             build: self.build.clone(),
             window: None,
             client: None,
+            stopped: None,
             complete: false,
             interrupted: false,
             facts: self.facts.clone().into_iter().chain(facts(&scenario, ctx)).collect(),
@@ -320,6 +347,7 @@ impl Runner {
         executor.validator.clone_from(&self.validator);
         executor.observer.clone_from(&ctx.observer);
         executor.probe.clone_from(&self.probe);
+        executor.purse = Arc::new(Purse::new(self.budget.clone()));
         (executor, messages)
     }
 }
@@ -381,8 +409,9 @@ fn facts(scenario: &Scenario, ctx: &CallContext) -> Vec<(String, String)> {
 /// Writes the end of the run into its manifest.
 fn close(manifest: &mut RunManifest, recorded: &Recorded, course: Course, ctx: &CallContext) {
     manifest.window = course.window;
+    manifest.stopped.clone_from(&recorded.stopped);
     manifest.interrupted = course.cut && recorded.error.is_none();
-    manifest.complete = !course.cut && recorded.error.is_none() && course.window.is_some();
+    manifest.complete = !course.cut && !course.enough && recorded.error.is_none() && course.window.is_some();
     if ctx.clock.is_real() {
         manifest.environment.load_after = environment::load_average();
     }

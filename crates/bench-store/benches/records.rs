@@ -32,6 +32,7 @@ fn manifest() -> RunManifest {
         complete: true,
         interrupted: false,
         client: None,
+        stopped: None,
         facts: BTreeMap::new(),
     }
 }

@@ -44,6 +44,7 @@ fn manifest(run_id: &str) -> RunManifest {
         complete: false,
         interrupted: false,
         client: None,
+        stopped: None,
         facts: BTreeMap::new(),
     }
 }

@@ -11,7 +11,7 @@ use bench_runner::{Capacity, CapacityLimits, Runner, search_capacity};
 use bench_store::{JsonlSink, RunSink, Tee};
 use llms_core::{
     CallContext,
-    bench::{Load, RecordSink, Scenario, SearchStep, Slo, StepReport, StepVerdict},
+    bench::{RecordSink, Scenario, SearchStep, Slo, StepReport, StepVerdict},
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -42,9 +42,10 @@ struct Found<'a> {
 ///
 /// # Errors
 /// What is wrong with the arguments; when the target cannot be used.
-pub(crate) async fn execute(args: &CapacityArgs) -> Result<Exit, Failure> {
-    let run = &args.run;
-    refuse(run)?;
+pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
+    refuse(&args.run)?;
+    args.run.request_rate = Some(args.start_rate.unwrap_or(args.min_rate));
+    let (args, run) = (&args, &args.run);
     let plan = plan::resolve(run)?;
     if plan.targets.len() != 1 {
         let n = plan.targets.len();
@@ -67,8 +68,6 @@ pub(crate) async fn execute(args: &CapacityArgs) -> Result<Exit, Failure> {
     if !run.no_save {
         writable_dir(&run.output_dir)?;
     }
-    scenario.load = Load::open(options.rate_start, run.arrivals.map(Into::into).unwrap_or_default())
-        .capped(run.max_concurrency);
     scenario.seeds =
         llms_core::bench::Seeds { nonce: scenario.seeds.nonce, ..llms_core::bench::Seeds::from_one(seed) };
     let cancel = cancel_on_interrupt();
@@ -168,6 +167,14 @@ fn refuse(run: &RunArgs) -> Result<(), Failure> {
         ("--truth-log", run.truth_log.is_some()),
         ("--markdown", run.output.markdown.is_some()),
         ("--otlp", run.otlp.is_some()),
+        ("--rate-profile", run.shape.rate_profile.is_some()),
+        ("--ramp-up", run.shape.ramp_up.is_some()),
+        ("--think-time", run.shape.think_time.is_some()),
+        ("--max-cost", run.limits.max_cost.is_some()),
+        ("--max-tokens-total", run.limits.max_tokens_total.is_some()),
+        ("--precision", run.limits.precision.is_some()),
+        ("--stop-saturated", run.limits.stop_saturated),
+        ("--stop-error-rate", run.limits.stop_error_rate.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::usage(format!(

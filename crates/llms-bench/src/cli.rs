@@ -8,7 +8,10 @@ use llms_core::{
     health::HealthProbe,
 };
 
-use crate::target::TargetSpec;
+use crate::{
+    load_args::{LimitArgs, ShapeArgs},
+    target::TargetSpec,
+};
 
 pub use crate::mock_serve::{Full, MockServeArgs};
 
@@ -326,8 +329,8 @@ pub struct RunArgs {
     /// Open loop: requests per second for each target, whatever the completions.
     #[arg(allow_negative_numbers = true, long, value_name = "RATE", help_heading = "Load")]
     pub request_rate: Option<f64>,
-    /// Law of the arrivals under --request-rate.
-    #[arg(long, value_enum, help_heading = "Load", requires = "request_rate")]
+    /// Law of the arrivals under --request-rate; gamma takes --burstiness.
+    #[arg(long, value_enum, help_heading = "Load")]
     pub arrivals: Option<ArrivalsArg>,
     /// Cap on requests in flight under --request-rate; without a rate the same as --concurrency.
     #[arg(long, value_name = "N", help_heading = "Load")]
@@ -338,6 +341,12 @@ pub struct RunArgs {
     /// Length of the measured window: 30s, 2m.
     #[arg(long, value_parser = duration::parse, value_name = "TIME", help_heading = "Load")]
     pub duration: Option<Duration>,
+    /// Its shape.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// When it ends early.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Requests per target before the measured window, with prompts of their own.
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub warmup: Option<u32>,
@@ -416,13 +425,16 @@ pub enum ArrivalsArg {
     Constant,
     /// Exponential gaps.
     Poisson,
+    /// Gamma-distributed gaps: see --burstiness.
+    Gamma,
 }
 
 impl From<ArrivalsArg> for Arrivals {
     fn from(a: ArrivalsArg) -> Self {
         match a {
             ArrivalsArg::Constant => Self::Constant,
-            ArrivalsArg::Poisson => Self::Poisson,
+            // Until --burstiness says more, the gamma law of shape 1.
+            ArrivalsArg::Poisson | ArrivalsArg::Gamma => Self::Poisson,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config_file;
 mod doctor;
 pub mod exit;
+pub mod load_args;
 mod logging;
 mod mock_serve;
 mod output;
@@ -37,7 +38,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),
-        Command::Capacity(args) => block_on(capacity::execute(&args)),
+        Command::Capacity(args) => block_on(capacity::execute(*args)),
         Command::Validate(args) => block_on(validate::validate(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }

@@ -22,17 +22,22 @@ use crate::{
 /// Files written, as label and path.
 pub(crate) type Files = Vec<(String, String)>;
 
-/// The analyzer with the price file given, else the bundled prices.
-pub(crate) fn analyzer(prices: Option<&Path>) -> Result<Analyzer, Failure> {
+/// The price file given, then the bundled prices.
+pub(crate) fn prices(prices: Option<&Path>) -> Result<Prices, Failure> {
     let simulated = PriceTable::parse(&crate::simulated::prices().to_string())
         .map_err(|e| Failure::run(format!("simulated prices: {e}")))?;
     let bundled = Prices::default().with(simulated);
-    let Some(path) = prices else { return Ok(Analyzer::new().with_prices(bundled)) };
+    let Some(path) = prices else { return Ok(bundled) };
     let text = fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("--prices: cannot read {}: {e}", path.display())))?;
     let table =
         PriceTable::parse(&text).map_err(|e| Failure::usage(format!("--prices: {}: {e}", path.display())))?;
-    Ok(Analyzer::new().with_prices(bundled.with(table)))
+    Ok(bundled.with(table))
+}
+
+/// The analyzer with these prices.
+pub(crate) fn analyzer(given: Option<&Path>) -> Result<Analyzer, Failure> {
+    Ok(Analyzer::new().with_prices(prices(given)?))
 }
 
 /// Columns of the terminal, 80 elsewhere.

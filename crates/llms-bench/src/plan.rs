@@ -6,7 +6,7 @@ use bench_runner::ScenarioRegistry;
 use llms_core::bench::{Arrivals, Load, Order, Scenario, Seeds, Slo, Warmup, slo};
 
 use crate::{
-    cli::RunArgs,
+    cli::{ArrivalsArg, RunArgs},
     config_file::{ConfigFile, DEFAULT_NAME},
     exit::Failure,
     target::TargetSpec,
@@ -117,7 +117,13 @@ fn apply_work(args: &RunArgs, scenario: &mut Scenario) {
 }
 
 fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
-    match (args.request_rate, args.concurrency, args.max_concurrency) {
+    if args.arrivals == Some(ArrivalsArg::Gamma) && args.shape.burstiness.is_none() {
+        return Err(Failure::usage(
+            "--arrivals gamma needs --burstiness: below 1 bursty, 1 Poisson, above 1 more even",
+        ));
+    }
+    let shaped = args.shape.rate_profile.is_some();
+    match (args.request_rate.or(shaped.then_some(0.0)), args.concurrency, args.max_concurrency) {
         (Some(rate), _, cap) => {
             let arrivals = args.arrivals.map_or(Arrivals::Poisson, Into::into);
             scenario.load = Load::open(rate, arrivals).capped(cap);
@@ -130,7 +136,15 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
         (None, Some(n), None) | (None, None, Some(n)) => scenario.load = Load::closed(n),
         (None, None, None) => {}
     }
+    if args.arrivals.is_some() && !matches!(scenario.load, Load::Open { .. }) {
+        return Err(Failure::usage(
+            "--arrivals: users of a closed loop do not arrive; use it with --request-rate",
+        ));
+    }
+    args.shape.apply(&mut scenario.load)?;
     match (args.num_requests, args.duration) {
+        // The profile says how long.
+        (None, None) if shaped => (scenario.requests, scenario.duration) = (None, None),
         (None, None) => {}
         (requests, duration) => (scenario.requests, scenario.duration) = (requests, duration),
     }

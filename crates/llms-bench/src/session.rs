@@ -12,7 +12,9 @@ use bench_runner::Runner;
 use bench_store::{JsonlSink, RunDir, RunSink, Tee};
 use llms_core::{
     CallContext,
-    bench::{BenchmarkRunner, BuildInfo, Level, PerformanceAnalyzer, RunPhase, RunResult, Target},
+    bench::{
+        BenchmarkRunner, Budget, BuildInfo, Level, PerformanceAnalyzer, RunPhase, RunResult, StopRule, Target,
+    },
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -72,7 +74,8 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
 
     telemetry::instrument(&mut targets, &telemetry);
 
-    let measured = measure(args, &plan, &targets, &ctx).await;
+    let limits = Limits::of(args, &plan, &targets)?;
+    let measured = measure(args, &plan, &targets, limits, &ctx).await;
     // Before anything else may fail, and before the report, which says how it went.
     drop(targets);
     let delivered = telemetry::finish(telemetry).await;
@@ -116,10 +119,36 @@ fn check_count(plan: &Plan, kind: Kind) -> Result<(), Failure> {
     }
 }
 
+/// What ends a run before its plan does.
+struct Limits {
+    budget: Budget,
+    rules: Box<dyn Fn() -> Vec<Box<dyn StopRule>> + Send + Sync>,
+}
+
+impl Limits {
+    fn of(args: &RunArgs, plan: &Plan, targets: &[Target]) -> Result<Self, Failure> {
+        let several = targets.len() > 1;
+        if several && (args.limits.precision.is_some() || args.limits.stop_saturated) {
+            return Err(Failure::usage(
+                "--precision and --stop-saturated watch one target; use them with `llms-bench run`",
+            ));
+        }
+        let scenario = &plan.scenario;
+        let arrivals = scenario.duration.map(|d| scenario.load.window_arrivals(d.as_secs_f64()) as u64);
+        let planned = match (scenario.requests, arrivals.filter(|n| *n > 0)) {
+            (Some(n), Some(m)) => Some(n.min(m)),
+            (n, m) => n.or(m),
+        };
+        let budget = args.limits.budget(scenario, targets, &output::prices(args.prices.as_deref())?)?;
+        Ok(Self { budget, rules: Box::new(args.limits.rules(scenario, planned)?) })
+    }
+}
+
 async fn measure(
     args: &RunArgs,
     plan: &Plan,
     targets: &[Target],
+    limits: Limits,
     ctx: &CallContext,
 ) -> Result<(RunResult, Option<PathBuf>), Failure> {
     let run_id = Uuid::now_v7().to_string();
@@ -129,6 +158,7 @@ async fn measure(
         .progress(display.clone())
         .build_info(build_info())
         .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
+    builder = builder.budget(limits.budget).stop_rules(limits.rules);
     if let Some(label) = &args.label {
         builder = builder.label(label);
     }

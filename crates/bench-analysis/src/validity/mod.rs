@@ -178,7 +178,16 @@ impl Judge<'_> {
         let manifest = &self.run.manifest;
         let done: usize = populations.iter().map(|p| p.requests.len()).sum();
         let planned: u64 = manifest.planned.iter().sum();
-        if manifest.interrupted || !manifest.complete {
+        if let Some(why) = &manifest.stopped {
+            self.find(
+                "stopped",
+                Level::Valid,
+                None,
+                format!("after {done} measured requests: {why}"),
+                "run to its planned end".to_owned(),
+                "ended by a rule or a budget that was asked for: the numbers stand, with fewer requests than planned",
+            );
+        } else if manifest.interrupted || !manifest.complete {
             let what = if manifest.interrupted { "interrupted" } else { "not finished" };
             self.find(
                 "incomplete",

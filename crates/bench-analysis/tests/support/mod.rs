@@ -119,6 +119,7 @@ pub(crate) fn run(targets: &[&str], records: Vec<RequestRecord>) -> RunResult {
             complete: true,
             interrupted: false,
             client: None,
+            stopped: None,
             facts: BTreeMap::new(),
         },
         records,

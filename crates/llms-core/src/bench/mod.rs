@@ -4,6 +4,7 @@
 //! Plain data with public fields, serialised as it stands; each arrow is implemented in a crate of its own.
 
 pub mod analysis;
+pub mod budget;
 pub mod comparison;
 pub mod duration;
 pub mod load;
@@ -24,6 +25,7 @@ pub use analysis::{
     Analysis, Bound, Bounded, CostSummary, ErrorGroup, Estimate, Measured, MetricSummary, Objective,
     ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
 };
+pub use budget::{Budget, CostMeter};
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use load::{Arrivals, Load, ThinkLaw};
 pub use metric::{Better, MetricDef, Origin};

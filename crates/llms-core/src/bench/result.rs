@@ -160,6 +160,9 @@ pub struct RunManifest {
     /// The run went to its planned end. A killed or interrupted one is readable all the same.
     #[serde(default)]
     pub complete: bool,
+    /// Why a rule or a budget ended it before its plan did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Whether the user interrupted it.
     #[serde(default)]
     pub interrupted: bool,
