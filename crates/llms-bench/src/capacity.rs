@@ -73,7 +73,8 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
     let cancel = cancel_on_interrupt();
     let ctx = CallContext::new().with_cancel(cancel);
     let transport = providers::transport(&run.connect)?;
-    let targets = providers::targets(&plan.targets, &scenario, &transport, &ctx).await?;
+    let mut targets = providers::build(&plan.targets, &scenario, &transport).await?;
+    providers::preflight(&mut targets, &scenario, &ctx).await?;
     let target = &targets[0];
     let judge = Arc::new(SloJudge::new(&scenario));
     let limits = CapacityLimits { step_time: args.step_time, recovery: args.recovery };

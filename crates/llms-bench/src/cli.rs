@@ -40,8 +40,8 @@ pub enum LogFormat {
     Json,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
-reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 130 interrupted, the partial result is saved";
+const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
+reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate · 130 interrupted, the partial result is saved";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

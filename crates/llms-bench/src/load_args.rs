@@ -48,7 +48,7 @@ pub struct ShapeArgs {
 pub struct LimitArgs {
     /// Most that may be spent, US dollars: the worst case of each request is set aside before it is sent. Needs --max-tokens
     /// and a price for every target.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub max_cost: Option<Decimal>,
     /// Most tokens that may be used, input and output together, in the same way.
     #[arg(long, value_name = "N")]
@@ -60,7 +60,7 @@ pub struct LimitArgs {
     #[arg(long)]
     pub stop_saturated: bool,
     /// End when more than this share of requests fails, beyond chance.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub stop_error_rate: Option<f64>,
 }
 

@@ -55,16 +55,14 @@ fn roots(connect: &ConnectArgs) -> Result<Roots, Failure> {
     Ok(roots)
 }
 
-/// Builds every target and asks each for one token, so that a wrong key, address or model is known before the
-/// run begins. A target that cannot be used is kept, with the reason.
+/// Builds every target. Nothing is sent.
 ///
 /// # Errors
-/// Configuration errors of any target; when no target at all can be used.
-pub async fn targets(
+/// Configuration errors of any target; a scenario that one of them cannot run.
+pub async fn build(
     specs: &[TargetSpec],
     scenario: &Scenario,
     transport: &Arc<dyn Transport>,
-    ctx: &CallContext,
 ) -> Result<Vec<Target>, Failure> {
     let names = unique_names(specs)?;
     let registry = registry();
@@ -89,7 +87,20 @@ pub async fn targets(
         };
         targets.push(Target { info, model: Some(model) });
     }
-    for target in &mut targets {
+    Ok(targets)
+}
+
+/// Asks each target for one short answer, so that a wrong key, address or model is known before the run begins. A target that
+/// cannot be used is kept, with the reason.
+///
+/// # Errors
+/// A request that cannot even be written down; when no target at all can be used.
+pub async fn preflight(
+    targets: &mut [Target],
+    scenario: &Scenario,
+    ctx: &CallContext,
+) -> Result<(), Failure> {
+    for target in &mut *targets {
         if let Some(model) = target.model.clone()
             && let Err(e) = first_word(&model, scenario, ctx).await
         {
@@ -108,7 +119,7 @@ pub async fn targets(
             .collect();
         return Err(Failure::run(reasons.join("\n")));
     }
-    Ok(targets)
+    Ok(())
 }
 
 /// One short answer. Overload and rate limits are findings for the run, not reasons to leave a target out.

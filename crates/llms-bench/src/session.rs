@@ -67,14 +67,17 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     };
     let mut targets = match &simulation {
         Some(simulation) => simulation.targets(&plan.scenario, &transport).await?,
-        None => providers::targets(&plan.targets, &plan.scenario, &transport, &ctx)
-            .await
-            .map_err(|e| if cancel.is_cancelled() { interrupted("") } else { e })?,
+        None => providers::build(&plan.targets, &plan.scenario, &transport).await?,
     };
 
+    let limits = Limits::of(args, &plan, &targets)?;
+    if simulation.is_none() {
+        providers::preflight(&mut targets, &plan.scenario, &ctx)
+            .await
+            .map_err(|e| if cancel.is_cancelled() { interrupted("") } else { e })?;
+    }
     telemetry::instrument(&mut targets, &telemetry);
 
-    let limits = Limits::of(args, &plan, &targets)?;
     let measured = measure(args, &plan, &targets, limits, &ctx).await;
     // Before anything else may fail, and before the report, which says how it went.
     drop(targets);

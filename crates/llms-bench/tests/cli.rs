@@ -128,7 +128,25 @@ fn wrong_values() {
     check(&["run", "--target", NOBODY, "--prompts", "nope.jsonl"], 2, &["nope.jsonl"]);
     check(&["run", "--target", NOBODY, "--prices", "nope.json"], 2, &["nope.json"]);
     check(&["run", "--target", NOBODY, "--max-error-rate", "7"], 2, &["--max-error-rate", "0 to 1"]);
-    check(&["run", "--target", NOBODY, "--max-cost", "1"], 2, &["--max-cost"]);
+    check(&["run", "--target", NOBODY, "--max-cost", "1"], 2, &["--max-cost", "price"]);
+    check(&["run", "--target", NOBODY, "--max-cost", "1", "--max-tokens", "9"], 2, &["--max-cost", "price"]);
+    check(&["run", "--target", NOBODY, "--max-cost", "-1", "--max-tokens", "9"], 2, &["--max-cost"]);
+    check(&["run", "--target", NOBODY, "--burstiness", "2"], 2, &["--burstiness", "--request-rate"]);
+    check(&["run", "--target", NOBODY, "--arrivals", "gamma", "--request-rate", "2"], 2, &["--burstiness"]);
+    check(&["run", "--target", NOBODY, "--arrivals", "poisson"], 2, &["--arrivals", "--request-rate"]);
+    check(&["run", "--target", NOBODY, "--rate-profile", "fast"], 2, &["--rate-profile", "10-40@1m"]);
+    check(&["run", "--target", NOBODY, "--think-time", "1s", "--request-rate", "2"], 2, &["--think-time"]);
+    check(&["run", "--target", NOBODY, "--precision", "ttft"], 2, &["--precision", "ttft:p95:5%"]);
+    check(&["run", "--target", NOBODY, "--precision", "ttft:p99:5%", "-n", "50"], 2, &["--precision", "50"]);
+    check(&["run", "--target", NOBODY, "--stop-error-rate", "7"], 2, &["--stop-error-rate"]);
+    check(&["capacity", "--target", NOBODY], 2, &["--slo"]);
+    check(&["capacity", "--target", NOBODY, "--slo", "ttft:p99<1s", "-n", "5"], 2, &["--num-requests"]);
+    check(&["capacity", "--slo", "ttft:p99<1s"], 2, &["--target"]);
+    check(
+        &["capacity", "--target", NOBODY, "--slo", "ttft:p99<1s", "--max-requests", "9"],
+        2,
+        &["most requests a step"],
+    );
     check(&["report", "nope"], 2, &["nope"]);
     check(&["report"], 2, &["no run is kept", "llms-bench compare"]);
 }
