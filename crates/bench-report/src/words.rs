@@ -103,6 +103,8 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
     ];
     if m.interrupted {
         lines.push("INTERRUPTED: this is what was measured until then".to_owned());
+    } else if let Some(why) = &m.stopped {
+        lines.push(format!("ENDED EARLY: {why}"));
     } else if !m.complete {
         let why = m.facts.get("records_tail").map_or_else(String::new, |w| format!(" ({w})"));
         lines.push(format!("INCOMPLETE: the run did not end as planned{why}"));

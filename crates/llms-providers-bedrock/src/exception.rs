@@ -150,6 +150,7 @@ impl Exception {
             None => "the service ended the stream with an error and no message".to_owned(),
         };
         let code = code_of_exception(bare(&self.name), &message).unwrap_or(ErrorCode::Stream);
-        Error::new("bedrock.stream", code, message).with_provider_code(bare(&self.name))
+        Error::new("bedrock.stream", code, message)
+            .with_provider_code(redact(bare(&self.name), config.secrets()))
     }
 }

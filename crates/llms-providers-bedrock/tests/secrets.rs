@@ -65,7 +65,7 @@ fn printed(env: &[(&str, &str)], api: &str, answers: Vec<Answer>) -> String {
 #[test]
 fn no_secret_shows_anywhere_also_when_the_server_echoes_it() {
     let json = format!(r#"{{"message":"{}"}}"#, echo());
-    let problem = format!(r#"{{"type":"error","error":{{"type":"x","message":"{}"}}}}"#, echo());
+    let problem = format!(r#"{{"type":"error","error":{{"type":"{0}","message":"{0}"}}}}"#, echo());
     // A text where something else belongs: parsers quote it.
     let misplaced = format!(r#"{{"content":"{0}","usage":"{0}","delta":"{0}"}}"#, echo());
     let begin = short_stream()[0].clone();
@@ -76,6 +76,7 @@ fn no_secret_shows_anywhere_also_when_the_server_echoes_it() {
             Answer::new(502, format!("<html>{}</html>", echo())),
             Answer::new(500, json.clone()).ending(End::Broken),
             Answer::stream([begin.clone(), exception("validationException", &json)].concat()),
+            Answer::stream([begin.clone(), exception(&echo(), &json)].concat()),
             Answer::stream(chunk(&problem)),
             Answer::stream(chunk(&misplaced)),
             Answer::new(200, misplaced.clone()),

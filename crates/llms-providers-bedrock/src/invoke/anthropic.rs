@@ -384,7 +384,7 @@ fn problem(config: &Config, problem: Option<Problem<'_>>, otherwise: ErrorCode) 
     let text = message.as_deref().unwrap_or("the model ended the answer with an error and no message");
     let error = Error::new("bedrock.answer", code, redact(text, config.secrets()));
     match kind {
-        Some(kind) => error.with_provider_code(kind.0.into_owned()),
+        Some(kind) => error.with_provider_code(redact(&kind, config.secrets())),
         None => error,
     }
 }
