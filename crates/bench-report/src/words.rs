@@ -65,7 +65,16 @@ pub(crate) fn heading(doc: &Document<'_>) -> Vec<String> {
             };
             format!("closed loop, {users}{turns}{think}{}", ramp(*ramp_up))
         }
-        Load::Open { rate, arrivals, max_concurrency, ramp_up, profile } => {
+        Load::Open { max_concurrency, trace: Some(trace), .. } => {
+            let cap = max_concurrency.map_or_else(String::new, |c| format!(", at most {c} in flight"));
+            let scale = if trace.time_scale == 1.0 {
+                String::new()
+            } else {
+                format!(", recorded times × {}", number::digits(trace.time_scale))
+            };
+            format!("open loop, arrivals of the trace {}{scale}{cap}", trace.file)
+        }
+        Load::Open { rate, arrivals, max_concurrency, ramp_up, profile, trace: None } => {
             let law = match arrivals {
                 Arrivals::Constant => "constant".to_owned(),
                 Arrivals::Poisson => "Poisson".to_owned(),

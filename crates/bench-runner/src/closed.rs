@@ -25,6 +25,7 @@ use crate::{
     phases::{Segment, Stretch},
     random::{Purpose, Stream},
     schedule::{Block, Blocks},
+    session::Course,
 };
 
 /// The pauses of users.
@@ -64,6 +65,8 @@ struct Users {
     until: Option<Timestamp>,
     think: Think,
     seed: u64,
+    /// How conversations go on.
+    course: Option<Course>,
     /// Requests still to send, when their number ends the window.
     left: Option<AtomicU64>,
     /// The last request was sent.
@@ -89,6 +92,7 @@ pub(crate) async fn run(
     let ramp_up = segment.schedule.ramp_up();
     let start = origin + ramp_up;
     let until = segment.schedule.end().map(|d| start + d);
+    let course = Course::new(&stretch.executor, start, until);
     let users = Arc::new(Users {
         stretch: stretch.clone(),
         blocks: Mutex::new(Supply {
@@ -99,8 +103,13 @@ pub(crate) async fn run(
         start,
         until,
         think,
+        course,
         seed: stretch.executor.scenario.seeds.arrivals.unwrap_or_default(),
-        left: segment.schedule.planned().map(|n| AtomicU64::new(n * segment.targets.len() as u64)),
+        left: segment
+            .schedule
+            .planned()
+            .filter(|_| course.is_none())
+            .map(|n| AtomicU64::new(n * segment.targets.len() as u64)),
         targets: segment.targets,
         exhausted: Notify::new(),
         last_send: AtomicU64::new(start.as_nanos()),
@@ -151,26 +160,33 @@ impl Users {
         }
         while let Some(block) = self.next_block(ready) {
             for (position, &planned) in (0..).zip(&block.order) {
-                if self.over(ready) {
-                    return;
-                }
-                if !self.wait(&mut pacer, ready).await {
-                    return;
-                }
                 let job = Job {
                     target: self.targets[planned as usize],
                     block: block.index,
                     position,
                     prompt: block.prompt,
                     phase: block.phase,
+                    turn: None,
                     scheduled: ready,
                     released: ready,
                 };
-                let prepared = executor.prepare(job);
-                self.count_send(block.phase);
-                let ended = executor.execute(prepared, &self.stretch.abort).await;
-                let rested = ended.at + self.think.pause(&mut draws);
-                ready = if ended.ok { rested } else { rested.max(ready + FAILURE_PAUSE) };
+                let mut next = Some(match &self.course {
+                    Some(course) => course.open(job),
+                    None => job,
+                });
+                while let Some(job) = next {
+                    if self.over(job.scheduled) || !self.wait(&mut pacer, job.scheduled).await {
+                        return;
+                    }
+                    let (scheduled, phase) = (job.scheduled, job.phase);
+                    let asked = self.course.map(|course| (course, job.clone()));
+                    let prepared = executor.prepare(job);
+                    self.count_send(phase);
+                    let ended = executor.execute(prepared, &self.stretch.abort).await;
+                    let rested = ended.at + self.think.pause(&mut draws);
+                    ready = if ended.ok { rested } else { rested.max(scheduled + FAILURE_PAUSE) };
+                    next = asked.and_then(|(course, job)| course.next(executor, &job, &ended));
+                }
             }
         }
     }

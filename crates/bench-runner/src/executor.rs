@@ -5,6 +5,7 @@
 //! data, also a panic of the model: it never ends the run.
 
 use std::{
+    borrow::Cow,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use llms_core::{
-    CallContext, ChatRequest, ChatResponse, Error, ErrorCode, Result, SharedModel,
+    CallContext, ChatRequest, ChatResponse, Error, ErrorCode, Message as ChatMessage, Result, SharedModel,
     bench::{
         Budget, ClientProbe, ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario,
         TokenCounts,
@@ -29,13 +30,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     purse::{Purse, Refused, Reserved},
     recorder::Message,
+    session::Turn,
     sink::RecordingSink,
-    workload::nonce,
+    workload::{Source, nonce},
 };
 
 /// Judges an answer that came well: a scenario's own notion of right and wrong.
 pub trait ResponseValidator: Send + Sync {
-    /// Checks the answer to `prompt`. Called when the request has ended, outside everything that is timed.
+    /// Checks the answer to `prompt`, warm-up left out. Called when the request has ended, outside everything that is timed.
     ///
     /// # Errors
     /// What was expected; the request then counts as failed with `invalid_response`.
@@ -55,8 +57,10 @@ pub(crate) struct Job {
     pub(crate) target: u32,
     pub(crate) block: u64,
     pub(crate) position: u32,
-    /// Index into the prompts of its phase.
+    /// Index into the prompts of its phase; number of the request where prompts are made.
     pub(crate) prompt: usize,
+    /// Its place in a conversation, in runs that ask conversations.
+    pub(crate) turn: Option<Turn>,
     pub(crate) phase: RunPhase,
     pub(crate) scheduled: Timestamp,
     pub(crate) released: Timestamp,
@@ -70,10 +74,12 @@ pub(crate) struct Prepared {
 }
 
 /// How a request ended, for the one who sends the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) at: Timestamp,
     pub(crate) ok: bool,
+    /// The answer, where a conversation goes on with it.
+    pub(crate) answer: Option<ChatMessage>,
 }
 
 /// What all requests of a run share.
@@ -93,7 +99,8 @@ pub(crate) struct Executor {
     pub(crate) enough: CancellationToken,
     /// Begins to watch when the measured window does.
     pub(crate) probe: Option<Arc<dyn ClientProbe>>,
-    prompt_ids: Vec<Arc<str>>,
+    /// Where measured prompts come from.
+    pub(crate) source: Source,
     warmup_ids: Vec<Arc<str>>,
 }
 
@@ -110,7 +117,7 @@ impl Executor {
     ) -> Self {
         let ids = |prompts: &[Prompt]| prompts.iter().map(|p| p.id.as_str().into()).collect();
         Self {
-            prompt_ids: ids(&scenario.prompts),
+            source: Source::new(&scenario, None),
             warmup_ids: ids(&scenario.warmup.prompts),
             scenario,
             models,
@@ -126,22 +133,31 @@ impl Executor {
         }
     }
 
-    fn prompt(&self, job: &Job) -> (&Prompt, &Arc<str>) {
-        let (prompts, ids) = match job.phase {
-            RunPhase::Warmup => (&self.scenario.warmup.prompts, &self.warmup_ids),
-            RunPhase::RampUp | RunPhase::Measured | RunPhase::Replayed => {
-                (&self.scenario.prompts, &self.prompt_ids)
-            }
-        };
-        (&prompts[job.prompt], &ids[job.prompt])
+    fn prompt(&self, job: &Job) -> Cow<'_, Prompt> {
+        match job.phase {
+            RunPhase::Warmup => Cow::Borrowed(&self.scenario.warmup.prompts[job.prompt]),
+            _ => self.source.prompt(&self.scenario, job.prompt),
+        }
+    }
+
+    fn prompt_id(&self, job: &Job) -> Arc<str> {
+        match job.phase {
+            RunPhase::Warmup => self.warmup_ids[job.prompt].clone(),
+            _ => self.source.id(job.prompt),
+        }
     }
 
     /// Builds the request, before it is due.
     pub(crate) fn prepare(&self, job: Job) -> Prepared {
         let loaded = job.phase != RunPhase::Warmup;
-        let nonce = (loaded && self.scenario.cache_bust)
-            .then(|| nonce(self.scenario.seeds.nonce.unwrap_or_default(), job.block, job.target));
-        let request = self.scenario.request(self.prompt(&job).0, nonce.as_deref());
+        let busted = loaded && self.scenario.cache_bust && self.source.takes_nonce(job.prompt);
+        // One nonce for a whole conversation: its own earlier turns may be cached, as they would be in life.
+        let unit = job.turn.as_ref().map_or(job.block, |t| t.session);
+        let nonce = busted.then(|| nonce(self.scenario.seeds.nonce.unwrap_or_default(), unit, job.target));
+        let mut request = self.scenario.request(&self.prompt(&job), nonce.as_deref());
+        if let Some(turn) = &job.turn {
+            request.messages.extend(turn.said.iter().cloned());
+        }
         let mark = if loaded { "" } else { "w" };
         let id = format!("{}-{mark}{}-{}", self.run_id, job.block, job.target).into();
         Prepared { job, id, request }
@@ -151,20 +167,21 @@ impl Executor {
     pub(crate) async fn execute(&self, prepared: Prepared, abort: &CancellationToken) -> Ended {
         let mut prepared = prepared;
         let Some(reserved) = self.reserve(&mut prepared, abort).await else {
-            return Ended { at: self.clock.now(), ok: false };
+            return Ended { at: self.clock.now(), ok: false, answer: None };
         };
-        let record = if abort.is_cancelled() {
-            self.never_sent(prepared)
+        let (record, answer) = if abort.is_cancelled() {
+            (self.never_sent(prepared), None)
         } else {
             self.in_flight.fetch_add(1, Relaxed);
-            let record = self.call(prepared, abort).await;
+            let called = self.call(prepared, abort).await;
             self.in_flight.fetch_sub(1, Relaxed);
-            record
+            called
         };
         self.purse.settle(reserved, &record);
         let ended = Ended {
             at: record.end.unwrap_or_else(|| self.clock.now()),
             ok: record.outcome == RecordOutcome::Ok,
+            answer: answer.map(|a| a.to_message()),
         };
         // The collector is gone only when the run was dropped; then nobody wants the record.
         let _ = self.records.send(Message::Record(Box::new(record))).await;
@@ -196,13 +213,18 @@ impl Executor {
         }
     }
 
-    async fn call(&self, prepared: Prepared, abort: &CancellationToken) -> RequestRecord {
+    /// The record, and the answer of a request that belongs to a conversation.
+    async fn call(
+        &self,
+        prepared: Prepared,
+        abort: &CancellationToken,
+    ) -> (RequestRecord, Option<ChatResponse>) {
         let Prepared { job, id, request } = prepared;
         let timeline = Timeline::new();
-        let room = self.scenario.options.max_tokens.map_or(CHUNK_ROOM, |n| CHUNK_ROOM.min(n as usize + 8));
+        let room = request.options.max_tokens.map_or(CHUNK_ROOM, |n| CHUNK_ROOM.min(n as usize + 8));
         let streaming = self.scenario.streaming;
-        let mut sink =
-            RecordingSink::new(if streaming { room } else { 0 }, streaming && self.validator.is_some());
+        let kept = self.validator.is_some() || job.turn.is_some();
+        let mut sink = RecordingSink::new(if streaming { room } else { 0 }, streaming && kept);
         let model = self.models[job.target as usize]
             .as_ref()
             .expect("invariant: only targets with a model are planned");
@@ -243,7 +265,8 @@ impl Executor {
             Err(e) if e.code() == ErrorCode::Cancelled && abort.is_cancelled() => RecordOutcome::Censored,
             Err(e) => RecordOutcome::Failed(ErrorRecord::from(&e)),
         };
-        self.assemble(job, id, timeline.take(), sink, outcome, called, ended)
+        let answer = answer.filter(|_| job.turn.is_some());
+        (self.assemble(job, id, timeline.take(), sink, outcome, called, ended), answer)
     }
 
     fn observer_of(&self, timeline: &Timeline) -> Arc<dyn CallObserver> {
@@ -255,8 +278,12 @@ impl Executor {
 
     fn judge(&self, job: &Job, answer: Option<&ChatResponse>) -> RecordOutcome {
         let (Some(validator), Some(answer)) = (&self.validator, answer) else { return RecordOutcome::Ok };
-        let prompt = self.prompt(job).0;
-        let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| validator.validate(prompt, answer)));
+        // Warm-up asks questions of its own, of which the scenario expects nothing.
+        if job.phase == RunPhase::Warmup {
+            return RecordOutcome::Ok;
+        }
+        let prompt = self.prompt(job);
+        let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| validator.validate(&prompt, answer)));
         match verdict
             .unwrap_or_else(|_| Err("the response validator panicked, which is a bug in it".to_owned()))
         {
@@ -322,14 +349,14 @@ impl Executor {
     fn blank(&self, job: Job, request_id: Arc<str>, outcome: RecordOutcome) -> RequestRecord {
         RequestRecord {
             request_id,
-            prompt: self.prompt(&job).1.clone(),
+            prompt: self.prompt_id(&job),
             target: job.target,
             block: job.block,
             position: job.position,
             attempt: 0,
             phase: job.phase,
-            session: None,
-            turn: None,
+            session: job.turn.as_ref().map(|t| t.session),
+            turn: job.turn.as_ref().map(|t| t.number),
             scheduled: job.scheduled,
             released: job.released,
             sent: None,

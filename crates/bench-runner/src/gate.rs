@@ -80,6 +80,7 @@ mod tests {
             position: 0,
             prompt: 0,
             phase: RunPhase::Measured,
+            turn: None,
             scheduled: at,
             released: at,
         }

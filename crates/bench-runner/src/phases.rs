@@ -175,6 +175,7 @@ async fn warm_up_user(stretch: Arc<Stretch>, target: u32, next: Arc<AtomicU32>) 
             position: 0,
             prompt: number as usize % warmup.prompts.len(),
             phase: RunPhase::Warmup,
+            turn: None,
             scheduled: now,
             released: now,
         };

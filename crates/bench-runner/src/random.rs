@@ -22,6 +22,12 @@ pub(crate) enum Purpose {
     Nonce,
     /// Pauses of users between requests.
     Think,
+    /// Lengths of prompts and answers.
+    Lengths,
+    /// Words of synthetic prompts.
+    Words,
+    /// Words of prefixes that synthetic prompts share.
+    Prefixes,
 }
 
 /// A stream of random numbers.

@@ -11,7 +11,7 @@ use llms_core::{
     CallContext, Error, ErrorCode, Result,
     bench::{
         BenchmarkRunner, Budget, BuildInfo, ClientProbe, Hashes, Load, Progress, RecordSink, RunManifest,
-        RunResult, Scenario, StopRule, Target, metric::METRICS, result::SCHEMA_VERSION,
+        RunResult, Scenario, StopRule, Target, TokenCounter, metric::METRICS, result::SCHEMA_VERSION,
     },
     config::ConfigErrors,
 };
@@ -22,11 +22,12 @@ use tokio::{runtime::Handle, sync::mpsc};
 use crate::{
     environment,
     executor::{Executor, ResponseValidator},
+    expectations::Expectations,
     pacer::Pacer,
     phases::{Course, Ending, Segment, conduct},
     purse::Purse,
     recorder::{QUEUED_RECORDS, Recorded, Recorder},
-    workload::{data_hash, hex, resolve, scenario_hash},
+    workload::{Source, data_hash, hex, is_made, resolve, scenario_hash},
 };
 
 /// Makes the rules of one run.
@@ -51,6 +52,7 @@ type MakeRules = Arc<dyn Fn() -> Vec<Box<dyn StopRule>> + Send + Sync>;
 pub struct Runner {
     progress: Arc<dyn Progress>,
     validator: Option<Arc<dyn ResponseValidator>>,
+    counter: Option<Arc<dyn TokenCounter>>,
     run_id: Option<String>,
     label: Option<String>,
     build: BuildInfo,
@@ -72,6 +74,7 @@ impl Runner {
         RunnerBuilder(Self {
             progress: Arc::new(()),
             validator: None,
+            counter: None,
             run_id: None,
             label: None,
             build: BuildInfo {
@@ -119,6 +122,13 @@ impl RunnerBuilder {
     /// Checks every answer that came well; one that does not pass counts as failed.
     pub fn validator(mut self, validator: Arc<dyn ResponseValidator>) -> Self {
         self.0.validator = Some(validator);
+        self
+    }
+
+    /// Makes synthetic prompts exactly as long as asked, by this vocabulary. Without one their length is approximate,
+    /// and the manifest says so.
+    pub fn token_counter(mut self, counter: Arc<dyn TokenCounter>) -> Self {
+        self.0.counter = Some(counter);
         self
     }
 
@@ -267,6 +277,7 @@ fn check(targets: &[Target], scenario: &Scenario) -> Result<Scenario> {
     }
     let scenario = resolve(scenario);
     errors.nest("scenario", scenario.validate());
+    errors.nest("scenario", Expectations::compile(&scenario).map(|_| ()));
     errors.into_result()?;
     let available: Vec<&Target> = targets.iter().filter(|t| t.model.is_some()).collect();
     for target in &available {
@@ -314,7 +325,7 @@ impl Runner {
             label: self.label.clone(),
             started_at,
             started: ctx.clock.now(),
-            planned: planned(targets.len(), segments),
+            planned: planned(targets.len(), &scenario, segments),
             targets: targets.iter().map(|t| t.info.clone()).collect(),
             hashes,
             environment,
@@ -324,7 +335,12 @@ impl Runner {
             stopped: None,
             complete: false,
             interrupted: false,
-            facts: self.facts.clone().into_iter().chain(facts(&scenario, ctx)).collect(),
+            facts: self
+                .facts
+                .clone()
+                .into_iter()
+                .chain(facts(&scenario, self.counter.as_deref(), ctx))
+                .collect(),
             scenario,
         }
     }
@@ -344,7 +360,8 @@ impl Runner {
             manifest.run_id.as_str().into(),
             records,
         );
-        executor.validator.clone_from(&self.validator);
+        executor.validator = Expectations::with(&manifest.scenario, self.validator.clone());
+        executor.source = Source::new(&manifest.scenario, self.counter.clone());
         executor.observer.clone_from(&ctx.observer);
         executor.probe.clone_from(&self.probe);
         executor.purse = Arc::new(Purse::new(self.budget.clone()));
@@ -352,8 +369,12 @@ impl Runner {
     }
 }
 
-/// Measured requests planned per target, 0 for those that are skipped; empty when only time ends the run.
-fn planned(targets: usize, segments: &[Segment]) -> Vec<u64> {
+/// Measured requests planned per target, 0 for those that are skipped; empty when only time ends the run, and for
+/// conversations, whose turns depend on the answers.
+fn planned(targets: usize, scenario: &Scenario, segments: &[Segment]) -> Vec<u64> {
+    if scenario.sessions.is_some() {
+        return Vec::new();
+    }
     let mut planned = vec![0; targets];
     for segment in segments {
         let Some(blocks) = segment.schedule.planned() else { return Vec::new() };
@@ -390,12 +411,27 @@ fn new_run_id(ctx: &CallContext, at: OffsetDateTime, scenario: &Scenario, hashes
 }
 
 /// How requests are paced and run, under stable keys.
-fn facts(scenario: &Scenario, ctx: &CallContext) -> Vec<(String, String)> {
+fn facts(
+    scenario: &Scenario,
+    counter: Option<&dyn TokenCounter>,
+    ctx: &CallContext,
+) -> Vec<(String, String)> {
     let pacer = match scenario.load {
         Load::Closed { think_time, .. } if think_time.is_zero() => "none",
         _ => Pacer::new(ctx.clock.clone()).name(),
     };
     let mut facts = vec![("pacer".to_owned(), pacer.to_owned())];
+    if scenario.sessions.is_some() {
+        let text = "each later turn is due when the answer before it has ended and the user has paused: closed loop by nature";
+        facts.push(("sessions".to_owned(), text.to_owned()));
+    }
+    if is_made(scenario) {
+        let text = counter.map_or_else(
+            || "approximate: one common English word a token, no tokenizer at hand".to_owned(),
+            |c| format!("exact by {}, without chat template", c.name()),
+        );
+        facts.push(("prompt_tokens".to_owned(), text));
+    }
     if ctx.clock.is_real()
         && let Ok(runtime) = Handle::try_current()
     {

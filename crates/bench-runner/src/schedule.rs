@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     arrivals::{Law, Points},
     random::{Purpose, Stream},
-    workload::hex,
+    workload::{hex, is_made},
 };
 
 /// One prompt for all targets, in a random order of its own.
@@ -65,7 +65,7 @@ pub struct PlannedSend {
 ///   independently displaced Poisson process is Poisson (Bartlett's theorem);
 /// - constant and Gamma arrivals by the fixed phase `target / targets`: independent displacement would change their
 ///   law, a shift does not, so every target sees the full process, gap by gap. The price is a fixed order within the
-///   block.
+///   block. A trace is shifted the same way, by shares of its mean gap.
 ///
 /// Blocks that begin before the ramp-up is over belong to it; the numbers of blocks run on through both parts.
 #[derive(Clone, Debug)]
@@ -73,7 +73,8 @@ pub struct Schedule {
     law: Option<Law>,
     ramp_up: Duration,
     targets: u32,
-    prompts: Arc<[usize]>,
+    /// The order of the prompts; `None` when each request has one of its own.
+    prompts: Option<Arc<[usize]>>,
     requests: Option<u64>,
     /// Length of the window, when given.
     duration: Option<Duration>,
@@ -91,15 +92,19 @@ impl Schedule {
     pub fn new(scenario: &Scenario, targets: u32) -> Self {
         let seeds = &scenario.seeds;
         let targets = targets.max(1);
-        let mut prompts: Vec<usize> = (0..scenario.prompts.len()).collect();
-        Stream::new(seeds.prompts.unwrap_or_default(), Purpose::Prompts, 0).shuffle(&mut prompts);
+        let prompts = (!is_made(scenario)).then(|| {
+            let mut prompts: Vec<usize> = (0..scenario.prompts.len()).collect();
+            Stream::new(seeds.prompts.unwrap_or_default(), Purpose::Prompts, 0).shuffle(&mut prompts);
+            prompts.into()
+        });
+        let recorded = scenario.load.trace().and_then(|t| Some(t.length?.mul_f64(t.time_scale)));
         let profile_alone = scenario.requests.is_none().then(|| scenario.load.profile_length()).flatten();
-        let duration = scenario.duration.or(profile_alone);
+        let duration = scenario.duration.or(profile_alone).or(recorded);
         let mut plan = Self {
             law: Law::new(&scenario.load, targets),
             ramp_up: scenario.load.ramp_up(),
             targets,
-            prompts: prompts.into(),
+            prompts,
             requests: scenario.requests,
             duration,
             order: scenario.order,
@@ -200,7 +205,8 @@ impl Schedule {
             count += 1;
             after_last = whole + Duration::from_nanos(1);
         }
-        let natural = end.or(until).unwrap_or(after_last);
+        let natural =
+            end.or(until).or(law.recorded_end().map(|end| end.max(after_last))).unwrap_or(after_last);
         let end = until.map_or(natural, |until| natural.min(until));
         self.end = Some(end.saturating_sub(window));
         self.ramp_up_blocks = ramp_up_blocks;
@@ -232,9 +238,14 @@ impl std::fmt::Debug for Blocks {
 impl Blocks {
     /// The next block with its point in operational time.
     fn next_with_point(&mut self) -> Option<(Block, f64)> {
-        if self.last.is_some_and(|n| self.index >= n) || self.plan.prompts.is_empty() {
+        if self.last.is_some_and(|n| self.index >= n) {
             return None;
         }
+        let prompt = match &self.plan.prompts {
+            None => self.index as usize,
+            Some(list) if list.is_empty() => return None,
+            Some(list) => list[(self.index % list.len() as u64) as usize],
+        };
         let point = self.points.as_mut().and_then(Iterator::next).unwrap_or_default();
         let offset = self.plan.law.as_ref().and_then(|law| law.due(point, 0, 0));
         let index = self.index;
@@ -243,7 +254,6 @@ impl Blocks {
         if !self.plan.law.as_ref().is_some_and(Law::fixed_order) {
             self.order.shuffle(&mut order);
         }
-        let prompt = self.plan.prompts[(index % self.plan.prompts.len() as u64) as usize];
         let phase = if index < self.plan.ramp_up_blocks { RunPhase::RampUp } else { RunPhase::Measured };
         Some((Block { index, offset, prompt, order, phase }, point))
     }

@@ -9,7 +9,7 @@ use llms_core::{
 };
 use toml::de::{DeTable, DeValue};
 
-/// Reads a scenario from a `.toml` or `.json` file and checks it.
+/// Reads a scenario from a `.toml` or `.json` file, and the trace it names, and checks it.
 ///
 /// # Errors
 /// `invalid_config` with file, line and field: the file cannot be read, is not TOML or JSON, has an unknown or
@@ -18,58 +18,67 @@ pub fn load_scenario(path: &Path) -> Result<Scenario> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|e| wrong(format!("cannot read the scenario file `{name}`")).with_source(e))?;
+    let base = Some(path.parent().unwrap_or(Path::new("")));
     match path.extension().and_then(|e| e.to_str()) {
-        Some("toml") => parse_toml(&text, &name),
-        Some("json") => parse_json(&text, &name),
+        Some("toml") => parse_toml(&text, &name, base),
+        Some("json") => parse_json(&text, &name, base),
         _ => Err(wrong(format!("expected a scenario file ending in .toml or .json, found `{name}`"))),
     }
 }
 
-/// Reads a scenario from TOML text and checks it.
+/// Reads a scenario from TOML text and checks it. A trace it names lies below the current directory.
 ///
 /// # Errors
 /// `invalid_config` with line and field.
 pub fn from_toml(text: &str) -> Result<Scenario> {
-    parse_toml(text, "scenario")
+    parse_toml(text, "scenario", None)
 }
 
-/// Reads a scenario from JSON text and checks it.
+/// Reads a scenario from JSON text and checks it. A trace it names lies below the current directory.
 ///
 /// # Errors
 /// `invalid_config` with line or field.
 pub fn from_json(text: &str) -> Result<Scenario> {
-    parse_json(text, "scenario")
+    parse_json(text, "scenario", None)
 }
 
 fn wrong(message: String) -> Error {
     Error::new("scenario.load", ErrorCode::InvalidConfig, message)
 }
 
-fn parse_toml(text: &str, name: &str) -> Result<Scenario> {
+fn parse_toml(text: &str, name: &str, base: Option<&Path>) -> Result<Scenario> {
     let scenario: Scenario = toml::from_str(text).map_err(|e| {
         let place = e.span().map(|span| position(text, span.start));
         let place = place.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
         wrong(format!("{name}{place}: {}", plain(e.message())))
     })?;
     let document = DeTable::parse(text).ok();
-    checked(scenario, name, |field| {
+    checked(scenario, name, base, |field| {
         let span = locate(document.as_ref()?.get_ref(), field)?;
         Some(position(text, span.start).0)
     })
 }
 
-fn parse_json(text: &str, name: &str) -> Result<Scenario> {
+fn parse_json(text: &str, name: &str, base: Option<&Path>) -> Result<Scenario> {
     let scenario: Scenario = serde_json::from_str(text).map_err(|e| {
         let full = e.to_string();
         let message = full.split(" at line ").next().unwrap_or(&full);
         wrong(format!("{name}:{}:{}: {}", e.line(), e.column(), plain(message)))
     })?;
-    checked(scenario, name, |_| None)
+    checked(scenario, name, base, |_| None)
 }
 
 /// Validates, and puts the line in front of every field error where it is known.
-fn checked(scenario: Scenario, name: &str, line: impl Fn(&str) -> Option<usize>) -> Result<Scenario> {
-    let scenario = scenario.with_ids();
+fn checked(
+    scenario: Scenario,
+    name: &str,
+    base: Option<&Path>,
+    line: impl Fn(&str) -> Option<usize>,
+) -> Result<Scenario> {
+    let mut scenario = scenario.with_ids();
+    if let Some(trace) = scenario.load.trace_mut() {
+        super::read_trace(trace, base.unwrap_or(Path::new("")))?;
+    }
     scenario.validate().map_err(|errors| {
         let errors = errors.errors.into_iter().map(|e| match line(&e.field) {
             Some(at) => FieldError { field: format!("{name}:{at}: {}", e.field), ..e },
@@ -85,7 +94,8 @@ fn checked(scenario: Scenario, name: &str, line: impl Fn(&str) -> Option<usize>)
 fn plain(message: &str) -> String {
     let message = message.trim().trim_end_matches('.');
     if message.contains("untagged enum PromptFile") {
-        return "expected a prompt: a text, { id, text }, or { id, messages = [{ role, content }] }"
+        return "expected a prompt: a text, { id, text }, or { id, messages = [{ role, content }] }, with turns and \
+                max_tokens if wanted"
             .to_owned();
     }
     if message.contains("untagged enum") {

@@ -28,10 +28,24 @@ pub fn scenario_hash(scenario: &Scenario) -> String {
     digest(&Value::Object(fields))
 }
 
-/// The data hash: of the system message and the messages of all prompts in order, whatever their ids.
+/// The data hash: of the system message and the messages of all prompts in order, whatever their ids; of what follows
+/// them where conversations are asked; of the requests of a trace; of the lengths of synthetic prompts, whose words
+/// follow from the seeds.
 pub fn data_hash(scenario: &Scenario) -> String {
     let messages: Vec<_> = scenario.prompts.iter().map(|p| &p.messages).collect();
-    digest(&json(&(&scenario.system, messages)))
+    let mut data = vec![json(&scenario.system), json(&messages)];
+    // Only where there are any: data that was hashed before these existed keeps its hash.
+    if scenario.sessions.is_some() {
+        let turns: Vec<_> = scenario.prompts.iter().map(|p| &p.turns).collect();
+        data.push(json(&("turns", turns)));
+    }
+    if let Some(trace) = scenario.load.trace() {
+        data.push(json(&("trace", &trace.sha256)));
+    }
+    if let Some(synthetic) = &scenario.synthetic {
+        data.push(json(&("synthetic", synthetic)));
+    }
+    digest(&Value::Array(data))
 }
 
 fn json(value: &impl Serialize) -> Value {

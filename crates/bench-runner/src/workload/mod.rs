@@ -5,12 +5,18 @@
 //! prompts); the hashes make two runs comparable. Nothing here sends anything.
 
 mod builtin;
+mod csv;
 mod file;
 mod hash;
+mod lengths;
 mod passage;
 mod prompts;
 mod registry;
 mod resolve;
+pub(crate) mod schema;
+mod source;
+mod trace;
+mod words;
 
 pub use file::{from_json, from_toml, load_scenario};
 pub(crate) use hash::hex;
@@ -19,3 +25,5 @@ pub use prompts::{load_prompts, parse_prompts};
 pub use registry::ScenarioRegistry;
 pub(crate) use resolve::nonce;
 pub use resolve::resolve;
+pub(crate) use source::{Source, is_made};
+pub use trace::{parse_trace, read_trace};

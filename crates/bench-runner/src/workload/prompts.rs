@@ -1,16 +1,19 @@
 //! Prompt files: the shapes that benchmark data sets come in, told apart by their fields.
 //!
-//! JSON Lines or a JSON array whose items are texts or objects with `messages`, `prompt`, `text`, `question`,
-//! `turns` (the first one is asked) or `conversations` (ShareGPT; the first human turn); or plain text, one
-//! prompt per line.
+//! JSON Lines or a JSON array whose items are texts or objects with `messages`, `prompt`, `text`, `question`, `turns` or
+//! `conversations` (ShareGPT); CSV with a column of one of these names; or plain text, one prompt per line. Of several
+//! turns the first is asked; the others follow it in runs of sessions.
 
 use std::path::Path;
 
 use llms_core::{Error, ErrorCode, Message, Result, bench::Prompt};
 use serde_json::Value;
 
-/// Reads prompts from a file; `.json` and `.jsonl` hold JSON, anything else one prompt per line. The ids are the
-/// items' own (`id`, `question_id`), else `<file name>-<line>`.
+use super::csv;
+
+/// Reads prompts from a file; `.json` and `.jsonl` hold JSON, `.csv` a table with a header, anything else one prompt per
+/// line. The ids are the items' own (`id`, `question_id`), else `<file name>-<line>`; `max_tokens` or `output_tokens`
+/// limit the answer to that prompt.
 ///
 /// # Errors
 /// `invalid_config` with file and line.
@@ -19,8 +22,11 @@ pub fn load_prompts(path: &Path) -> Result<Vec<Prompt>> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| wrong(format!("cannot read the prompt file `{name}`")).with_source(e))?;
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("p");
-    let json = matches!(path.extension().and_then(|e| e.to_str()), Some("json" | "jsonl" | "ndjson"));
-    let prompts = if json { parse_prompts(&text, &name, stem)? } else { plain_lines(&text, stem) };
+    let prompts = match path.extension().and_then(|e| e.to_str()) {
+        Some("json" | "jsonl" | "ndjson") => parse_prompts(&text, &name, stem)?,
+        Some("csv") => table(&text, &name, stem)?,
+        _ => plain_lines(&text, stem),
+    };
     if prompts.is_empty() {
         return Err(wrong(format!("expected at least one prompt in `{name}`, found none")));
     }
@@ -47,13 +53,22 @@ pub fn parse_prompts(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> 
     items
         .into_iter()
         .map(|(n, item)| {
-            let messages = messages(&item).ok_or_else(|| {
+            let (messages, turns) = conversation(&item).ok_or_else(|| {
                 wrong(format!(
                     "{name}: item {n}: expected a text or an object with messages, prompt, text, question, \
                      turns or conversations"
                 ))
             })?;
-            Ok(Prompt { id: own_id(&item).unwrap_or_else(|| format!("{stem}-{n}")), messages })
+            let max_tokens = limit(&item).map_err(|field| {
+                wrong(format!("{name}: item {n}: {field}: expected a whole number above 0"))
+            })?;
+            Ok(Prompt {
+                id: own_id(&item).unwrap_or_else(|| format!("{stem}-{n}")),
+                messages,
+                turns,
+                max_tokens,
+                expect: None,
+            })
         })
         .collect()
 }
@@ -78,28 +93,78 @@ fn own_id(item: &Value) -> Option<String> {
     })
 }
 
-fn messages(item: &Value) -> Option<Vec<Message>> {
+/// What limits the answer; the name of the field that is no count.
+fn limit(item: &Value) -> Result<Option<u32>, &'static str> {
+    let found = ["max_tokens", "output_tokens"].into_iter().find_map(|key| Some((key, item.get(key)?)));
+    let Some((key, value)) = found.filter(|(_, v)| !v.is_null()) else { return Ok(None) };
+    let n = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    n.map(Some).ok_or(key)
+}
+
+/// The first prompt, and what the user says after the answers.
+fn conversation(item: &Value) -> Option<(Vec<Message>, Vec<String>)> {
+    let single = |text: &str| Some((vec![Message::user(text)], Vec::new()));
     if let Some(text) = item.as_str() {
-        return Some(vec![Message::user(text)]);
+        return single(text);
     }
     if let Some(list) = item.get("messages") {
-        return list.as_array()?.iter().map(message).collect();
+        let messages: Option<Vec<Message>> = list.as_array()?.iter().map(message).collect();
+        return Some((messages.filter(|m| !m.is_empty())?, Vec::new()));
     }
-    for key in ["prompt", "text", "question"] {
+    for key in TEXT_FIELDS {
         if let Some(text) = item.get(key).and_then(Value::as_str) {
-            return Some(vec![Message::user(text)]);
+            return single(text);
         }
     }
-    if let Some(first) = item.get("turns").and_then(|t| t.get(0)).and_then(Value::as_str) {
-        return Some(vec![Message::user(first)]);
-    }
-    let turns = item.get("conversations")?.as_array()?;
-    let human = turns.iter().find(|t| matches!(t["from"].as_str(), Some("human" | "user")))?;
-    Some(vec![Message::user(human["value"].as_str()?)])
+    let turns: Vec<&str> = match item.get("turns") {
+        Some(turns) => turns.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?,
+        None => {
+            let said = item.get("conversations").or_else(|| item.get("conversation"))?.as_array()?;
+            let human = said.iter().filter(|t| matches!(t["from"].as_str(), Some("human" | "user")));
+            human.map(|t| t["value"].as_str()).collect::<Option<_>>()?
+        }
+    };
+    let (first, rest) = turns.split_first()?;
+    Some((vec![Message::user(*first)], rest.iter().map(|t| (*t).to_owned()).collect()))
+}
+
+/// Where a text stands, in an object or as a column.
+const TEXT_FIELDS: [&str; 3] = ["prompt", "text", "question"];
+
+/// A table with a header.
+fn table(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> {
+    let rows = csv::parse(text).map_err(|line| {
+        wrong(format!("{name}:{line}: expected a closing quote, found the end of the file"))
+    })?;
+    let Some(((at, header), rows)) = rows.split_first() else { return Ok(Vec::new()) };
+    let column = |names: &[&str]| {
+        names.iter().find_map(|n| header.iter().position(|h| h.trim().eq_ignore_ascii_case(n)))
+    };
+    let Some(asked) = column(&TEXT_FIELDS) else {
+        let found = header.join(",");
+        return Err(wrong(format!("{name}:{at}: expected a column prompt, text or question, found {found}")));
+    };
+    let (id, limit) = (column(&["id", "question_id"]), column(&["max_tokens", "output_tokens"]));
+    rows.iter()
+        .map(|(line, row)| {
+            let field = |index: usize| row.get(index).map(|f| f.trim()).filter(|f| !f.is_empty());
+            let asked = field(asked)
+                .ok_or_else(|| wrong(format!("{name}:{line}: {}: expected a text", header[asked])))?;
+            let max_tokens = match limit.and_then(|index| Some((index, field(index)?))) {
+                None => None,
+                Some((index, text)) => Some(text.parse().ok().filter(|n| *n > 0_u32).ok_or_else(|| {
+                    let column = &header[index];
+                    wrong(format!("{name}:{line}: {column}: expected a whole number above 0, found `{text}`"))
+                })?),
+            };
+            let id = id.and_then(field).map_or_else(|| format!("{stem}-{line}"), str::to_owned);
+            Ok(Prompt { max_tokens, ..Prompt::new(id, asked) })
+        })
+        .collect()
 }
 
 /// Our own shape of a message, or the common one whose content is a text.
-fn message(value: &Value) -> Option<Message> {
+pub(super) fn message(value: &Value) -> Option<Message> {
     if let Some(text) = value["content"].as_str() {
         match value["role"].as_str()? {
             "user" => return Some(Message::user(text)),
@@ -140,9 +205,46 @@ mod tests {
     }
 
     #[test]
+    fn later_turns_follow_and_answers_may_be_limited() {
+        let all = parse_prompts(
+            r#"[{"turns": ["a", "b", "c"], "max_tokens": 7},
+                {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "!"},
+                                   {"from": "human", "value": "y"}]}]"#,
+            "f",
+            "f",
+        )
+        .unwrap();
+        assert_eq!(
+            (all[0].turns.clone(), all[0].max_tokens),
+            (vec!["b".to_owned(), "c".to_owned()], Some(7))
+        );
+        assert_eq!((all[1].turns.clone(), all[1].max_tokens), (vec!["y".to_owned()], None));
+    }
+
+    #[test]
+    fn tables_have_a_column_of_prompts() {
+        let all = table("id,Prompt,max_tokens\nx,\"a, b\",9\n,c,\n", "f.csv", "f").unwrap();
+        let found: Vec<_> = all.iter().map(|p| (p.id.as_str(), p.messages[0].text(), p.max_tokens)).collect();
+        assert_eq!(found, [("x", "a, b".to_owned(), Some(9)), ("f-3", "c".to_owned(), None)]);
+        for (text, place) in [
+            ("id,body\n1,x\n", "f.csv:1: expected a column prompt, text or question, found id,body"),
+            ("prompt,max_tokens\n\"a\n\",1\nb,-1\n", "f.csv:4: max_tokens: expected a whole number"),
+            ("prompt,x\n,1\n", "f.csv:2: prompt: expected a text"),
+            ("prompt\n\"a\n", "f.csv:2: expected a closing quote"),
+        ] {
+            let e = table(text, "f.csv", "f").unwrap_err();
+            assert!(e.message().contains(place), "{e}");
+        }
+    }
+
+    #[test]
     fn messages_say_where() {
-        for (text, place) in [("\"a\"\n{", "f.jsonl:2"), ("{\"a\": 1}", "f.jsonl: item 1"), ("[1]", "item 1")]
-        {
+        for (text, place) in [
+            ("\"a\"\n{", "f.jsonl:2"),
+            ("{\"a\": 1}", "f.jsonl: item 1"),
+            ("[1]", "item 1"),
+            (r#"{"prompt": "a", "max_tokens": 0}"#, "item 1: max_tokens: expected a whole"),
+        ] {
             let e = parse_prompts(text, "f.jsonl", "f").unwrap_err();
             assert!(e.message().contains(place), "{e}");
         }

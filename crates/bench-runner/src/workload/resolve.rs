@@ -35,9 +35,14 @@ pub fn resolve(scenario: &Scenario) -> Scenario {
         s.duration = s.load.profile_length();
     }
     let seeds = &mut s.seeds;
-    for seed in
-        [&mut seeds.arrivals, &mut seeds.prompts, &mut seeds.order, &mut seeds.bootstrap, &mut seeds.nonce]
-    {
+    for seed in [
+        &mut seeds.arrivals,
+        &mut seeds.prompts,
+        &mut seeds.lengths,
+        &mut seeds.order,
+        &mut seeds.bootstrap,
+        &mut seeds.nonce,
+    ] {
         seed.get_or_insert_with(system_seed);
     }
     s.with_ids()

@@ -60,6 +60,9 @@ pub struct Seen {
     pub text: String,
     pub tools: usize,
     pub request_id: String,
+    /// The text of every message.
+    pub messages: Vec<String>,
+    pub max_tokens: Option<u32>,
 }
 
 type Script = dyn Fn(usize, Timestamp) -> Answer + Send + Sync;
@@ -116,6 +119,8 @@ impl Scripted {
                 at: now,
                 text: request.messages.last().unwrap().text(),
                 tools: request.tools.len(),
+                messages: request.messages.iter().map(llms_core::Message::text).collect(),
+                max_tokens: request.options.max_tokens,
                 request_id: ctx.request_id.as_deref().unwrap_or_default().to_owned(),
             });
             calls.len() - 1

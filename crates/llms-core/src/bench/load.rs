@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{metric::Origin, rate::RatePiece};
+use super::{metric::Origin, rate::RatePiece, trace::Trace};
 use crate::config::ConfigErrors;
 
 /// Least and greatest [`Arrivals::Gamma`] burstiness: beyond, arrivals are one heap or a metronome.
@@ -90,6 +90,10 @@ pub enum Load {
         /// Rates from the start of the window on, one piece after another: steps, bursts, ramps.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         profile: Vec<RatePiece>,
+        /// Play recorded arrivals instead: prompts and answer lengths come with them, and there is no rate, no law, no
+        /// ramp-up and no profile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Trace>,
     },
 }
 
@@ -117,7 +121,23 @@ impl Load {
 
     /// Arrivals of that law at a steady rate, without a cap.
     pub fn open(rate: f64, arrivals: Arrivals) -> Self {
-        Self::Open { rate, arrivals, max_concurrency: None, ramp_up: Duration::ZERO, profile: Vec::new() }
+        Self::Open {
+            rate,
+            arrivals,
+            max_concurrency: None,
+            ramp_up: Duration::ZERO,
+            profile: Vec::new(),
+            trace: None,
+        }
+    }
+
+    /// Recorded arrivals, without a cap.
+    pub fn replay(recorded: Trace) -> Self {
+        let mut load = Self::open(0.0, Arrivals::default());
+        if let Self::Open { trace, .. } = &mut load {
+            *trace = Some(recorded);
+        }
+        load
     }
 
     /// The same with at most `cap` requests in flight per target; a closed loop has its users and stays as it is.
@@ -152,6 +172,22 @@ impl Load {
         self
     }
 
+    /// The recorded arrivals to play, if any.
+    pub fn trace(&self) -> Option<&Trace> {
+        match self {
+            Self::Open { trace, .. } => trace.as_ref(),
+            Self::Closed { .. } => None,
+        }
+    }
+
+    /// The same, to be read or changed.
+    pub fn trace_mut(&mut self) -> Option<&mut Trace> {
+        match self {
+            Self::Open { trace, .. } => trace.as_mut(),
+            Self::Closed { .. } => None,
+        }
+    }
+
     /// Length of the ramp-up before the window.
     pub fn ramp_up(&self) -> Duration {
         match self {
@@ -181,7 +217,10 @@ impl Load {
     /// Expected arrivals of a target in the first `seconds` of the window (infinite: without end); a piece of the
     /// profile that the end cuts counts in full. 0 under closed loop.
     pub fn window_arrivals(&self, seconds: f64) -> f64 {
-        let Self::Open { rate, profile, .. } = self else { return 0.0 };
+        let Self::Open { rate, profile, trace, .. } = self else { return 0.0 };
+        if let Some(trace) = trace {
+            return trace.requests.get().map_or(0.0, |r| r.len() as f64);
+        }
         let (mut left, mut sum) = (seconds, 0.0);
         for piece in profile {
             sum += piece.arrivals();
@@ -214,8 +253,18 @@ impl Load {
                     concurrency,
                 );
             }
-            Self::Open { rate, arrivals, max_concurrency, ramp_up, profile } => {
-                let enough = if profile.is_empty() { *rate > 0.0 } else { *rate >= 0.0 };
+            Self::Open { rate, arrivals, max_concurrency, ramp_up, profile, trace } => {
+                if let Some(trace) = trace {
+                    errors.nest("trace", trace.validate());
+                    let alone = *rate == 0.0 && profile.is_empty() && ramp_up.is_zero();
+                    errors.check(
+                        alone && *arrivals == Arrivals::default(),
+                        "trace",
+                        "expected no rate, arrivals, ramp_up or profile beside it: a trace says when requests come",
+                        &trace.file,
+                    );
+                }
+                let enough = if profile.is_empty() && trace.is_none() { *rate > 0.0 } else { *rate >= 0.0 };
                 errors.check(
                     rate.is_finite() && enough,
                     "rate",

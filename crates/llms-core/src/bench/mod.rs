@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod budget;
 pub mod comparison;
 pub mod duration;
+pub mod expect;
 pub mod load;
 pub mod metric;
 pub mod mock;
@@ -18,6 +19,8 @@ pub mod result;
 pub mod scenario;
 pub mod slo;
 pub mod summary;
+pub mod synthetic;
+pub mod trace;
 pub mod traits;
 pub mod validity;
 
@@ -27,6 +30,7 @@ pub use analysis::{
 };
 pub use budget::{Budget, CostMeter};
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
+pub use expect::Expect;
 pub use load::{Arrivals, Load, ThinkLaw};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
@@ -39,9 +43,11 @@ pub use probe::{AllocatorCounters, AllocatorProbe, ClientHealth, ClientProbe};
 pub use rate::{Curve, RatePiece};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
-pub use scenario::{Order, Prompt, Scenario, Warmup};
+pub use scenario::{Order, Prompt, Scenario, Sessions, Warmup};
 pub use slo::{Slo, SloLimit};
 pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
+pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};
+pub use trace::{Trace, TraceFormat, TraceInput, TraceRequest, TraceRequests};
 pub use traits::{
     BenchmarkRunner, NullSink, PerformanceAnalyzer, Progress, ProgressUpdate, ProviderComparator, RecordSink,
     Summarizer, Target,

@@ -22,6 +22,9 @@ pub struct Seeds {
     /// Choice and order of prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<u64>,
+    /// Lengths of synthetic prompts and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<u64>,
     /// Order of targets within a block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<u64>,
@@ -39,6 +42,7 @@ impl Seeds {
         Self {
             arrivals: Some(seed),
             prompts: Some(seed),
+            lengths: Some(seed),
             order: Some(seed),
             bootstrap: Some(seed),
             nonce: None,

@@ -4,7 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{duration, load::Load, result::Seeds, slo::Slo};
+use super::{
+    duration,
+    expect::Expect,
+    load::{Load, ThinkLaw},
+    result::Seeds,
+    slo::Slo,
+    synthetic::Synthetic,
+};
 use crate::{
     chat::{ChatOptions, ChatRequest, Message, ToolChoice, ToolDefinition},
     config::{ConfigErrors, validate_options},
@@ -20,13 +27,22 @@ const MAX_WARMUP: u32 = 1_000_000;
 const MAX_ARRIVALS: f64 = 1e7;
 
 /// One prompt. A bare string in a file is a user message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "PromptFile")]
 pub struct Prompt {
     /// Unique within the scenario; `p0`, `p1`, … unless given.
     pub id: String,
     /// The conversation to send.
     pub messages: Vec<Message>,
+    /// What the user says after each answer, in runs of multi-turn sessions; elsewhere never asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<String>,
+    /// Upper limit of generated tokens for this prompt; the scenario's when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// What its answers must be like, besides what the scenario expects of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
 }
 
 #[derive(Deserialize)]
@@ -37,20 +53,36 @@ enum PromptFile {
         #[serde(default)]
         id: String,
         text: String,
+        #[serde(default)]
+        turns: Vec<String>,
+        #[serde(default)]
+        max_tokens: Option<u32>,
+        #[serde(default)]
+        expect: Option<Expect>,
     },
     Full {
         #[serde(default)]
         id: String,
         messages: Vec<Message>,
+        #[serde(default)]
+        turns: Vec<String>,
+        #[serde(default)]
+        max_tokens: Option<u32>,
+        #[serde(default)]
+        expect: Option<Expect>,
     },
 }
 
 impl From<PromptFile> for Prompt {
     fn from(file: PromptFile) -> Self {
         match file {
-            PromptFile::Text(text) => Self { id: String::new(), messages: vec![Message::user(text)] },
-            PromptFile::Short { id, text } => Self { id, messages: vec![Message::user(text)] },
-            PromptFile::Full { id, messages } => Self { id, messages },
+            PromptFile::Text(text) => Self::new("", text),
+            PromptFile::Short { id, text, turns, max_tokens, expect } => {
+                Self { turns, max_tokens, expect, ..Self::new(id, text) }
+            }
+            PromptFile::Full { id, messages, turns, max_tokens, expect } => {
+                Self { id, messages, turns, max_tokens, expect }
+            }
         }
     }
 }
@@ -58,7 +90,34 @@ impl From<PromptFile> for Prompt {
 impl Prompt {
     /// A user message under an id.
     pub fn new(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), messages: vec![Message::user(text)] }
+        Self { id: id.into(), messages: vec![Message::user(text)], ..Self::default() }
+    }
+}
+
+/// Multi-turn conversations: each prompt is one, its [`turns`](Prompt::turns) follow. What arrives (under open loop) or
+/// what a user takes up (under closed loop) is then a conversation.
+///
+/// Every turn's prompt holds the answers really given before, and is due when the answer before it has ended plus the
+/// user's pause: later turns are closed loop by nature, whatever the arrivals of conversations. A conversation ends at
+/// its last turn, at a turn that failed, or at the end of a timed window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// Mean pause between an answer and the next turn.
+    #[serde(with = "duration")]
+    pub think_time: Duration,
+    /// The law of these pauses.
+    pub think_law: ThinkLaw,
+    /// At most so many turns of each conversation, the first one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+}
+
+impl Sessions {
+    /// Turns of a conversation with that prompt, at least 1.
+    pub fn turns_of(&self, prompt: &Prompt) -> u32 {
+        let all = u32::try_from(prompt.turns.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.max_turns.map_or(all, |most| all.min(most.max(1)))
     }
 }
 
@@ -98,8 +157,15 @@ pub struct Scenario {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// At least one; cycled through when there are more requests than prompts.
+    /// At least one, unless prompts are made from lengths or come with a trace; cycled through when there are more
+    /// requests than prompts.
     pub prompts: Vec<Prompt>,
+    /// Prompts made by length, instead of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
+    /// Ask whole conversations, turn by turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
     /// System message put in front of every prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
@@ -107,7 +173,7 @@ pub struct Scenario {
     pub warmup: Warmup,
     /// Closed or open loop.
     pub load: Load,
-    /// Measured requests per target; with `duration`, whichever ends first.
+    /// Measured requests (with `sessions`: conversations) per target; with `duration`, whichever ends first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// Length of the measured window.
@@ -134,6 +200,9 @@ pub struct Scenario {
     pub order: Order,
     /// Put a random nonce in front of each prompt so that no cache can answer.
     pub cache_bust: bool,
+    /// What every answer must be like to count as a success.
+    #[serde(skip_serializing_if = "Expect::is_empty")]
+    pub expect: Expect,
     /// Per-request limits for goodput.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slo: Vec<Slo>,
@@ -147,6 +216,8 @@ impl Default for Scenario {
             name: "unnamed".to_owned(),
             description: String::new(),
             prompts: Vec::new(),
+            synthetic: None,
+            sessions: None,
             system: None,
             warmup: Warmup::default(),
             load: Load::default(),
@@ -161,6 +232,7 @@ impl Default for Scenario {
             options: ChatOptions::default(),
             order: Order::default(),
             cache_bust: false,
+            expect: Expect::default(),
             slo: Vec::new(),
             seeds: Seeds::default(),
         }
@@ -199,7 +271,10 @@ impl Scenario {
         }
         ChatRequest {
             messages,
-            options: self.options.clone(),
+            options: ChatOptions {
+                max_tokens: prompt.max_tokens.or(self.options.max_tokens),
+                ..self.options.clone()
+            },
             tools: self.tools.clone(),
             tool_choice: self.tool_choice.clone(),
             ..ChatRequest::default()
@@ -213,7 +288,7 @@ impl Scenario {
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let mut e = ConfigErrors::default();
         e.check(!self.name.trim().is_empty(), "name", "expected a name", "nothing");
-        e.check(!self.prompts.is_empty(), "prompts", "expected at least one prompt", "none");
+        self.check_prompt_source(&mut e);
         let mut ids = HashSet::with_capacity(self.prompts.len());
         for (i, p) in self.prompts.iter().enumerate() {
             if p.messages.iter().all(|m| m.text().trim().is_empty()) {
@@ -230,7 +305,7 @@ impl Scenario {
         }
         e.nest("load", self.load.validate());
         match (self.requests, self.duration) {
-            (None, None) if self.load.profile_length().is_some() => {}
+            (None, None) if self.load.profile_length().is_some() || self.load.trace().is_some() => {}
             (None, None) => e.push("requests", "expected a number of requests or a duration", "neither"),
             (Some(0), _) => e.push("requests", "expected at least 1", 0),
             _ => {}
@@ -285,6 +360,45 @@ impl Scenario {
         }
         validate_options(&self.options, &Capabilities::default(), &mut e);
         e.into_result()
+    }
+
+    /// Prompts come from exactly one place.
+    fn check_prompt_source(&self, e: &mut ConfigErrors) {
+        let trace = self.load.trace().is_some();
+        let made = self.synthetic.is_some() || trace;
+        if let Some(synthetic) = &self.synthetic {
+            e.nest("synthetic", synthetic.validate());
+            e.check(
+                !trace,
+                "synthetic",
+                "expected none beside a trace, which brings its own lengths",
+                "both",
+            );
+        }
+        e.check(made || !self.prompts.is_empty(), "prompts", "expected at least one prompt", "none");
+        e.check(
+            !made || self.prompts.is_empty(),
+            "prompts",
+            "expected none: the trace or the synthetic lengths say what is asked",
+            self.prompts.len(),
+        );
+        if let Some(sessions) = &self.sessions {
+            e.check(
+                !made,
+                "sessions",
+                "expected a list of prompts with turns",
+                "a trace or synthetic prompts",
+            );
+            e.check(sessions.max_turns != Some(0), "sessions.max_turns", "expected at least 1", 0);
+            let some = self.prompts.iter().any(|p| !p.turns.is_empty());
+            e.check(made || some, "sessions", "expected a prompt with turns", "none");
+            e.check(
+                sessions.think_time.as_secs_f64() <= MAX_SECONDS,
+                "sessions.think_time",
+                "expected at most 30 days",
+                sessions.think_time.as_secs_f64(),
+            );
+        }
     }
 
     /// Whether `model` can run this scenario.
