@@ -2,6 +2,7 @@
 //!
 //! Opens no sockets and knows no provider: it calls cargo and `llms-bench`.
 
+mod bench_self;
 mod fuzz;
 mod process;
 mod sdk_check;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// What measuring costs on this machine, and how far the stamps are from the truth: docs/performance.md.
+    BenchSelf(bench_self::BenchSelf),
     /// All tests, in release (a debug client's timings are worthless): nextest where installed, else cargo test.
     Test,
     /// Formatting, clippy, tests, docs, tidy, and the default comparison: what must pass before anything lands.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::BenchCompare { args } => bench(&[&["compare".to_owned()], args.as_slice()].concat()),
         Task::Validate { args } => validate(&args),
         Task::Bench { args } => bench(&args),
+        Task::BenchSelf(bench) => bench.run(),
         Task::Test => run_steps(&tests()),
         Task::Ci => ci(),
         Task::SdkCheck(check) => check.run(),
