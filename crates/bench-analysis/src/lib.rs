@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod population;
 pub mod request;
 pub mod search;
+pub mod soak;
 pub mod stats;
 pub mod stop;
 pub mod summary;

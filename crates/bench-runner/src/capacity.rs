@@ -157,7 +157,7 @@ fn open(rate: f64, arrivals: llms_core::bench::Arrivals, max_concurrency: Option
 }
 
 /// Median time of a few requests one after the other, in seconds; `None` when one of them failed.
-async fn pulse(target: &Target, scenario: &Scenario, ctx: &CallContext) -> Result<Option<f64>> {
+pub(crate) async fn pulse(target: &Target, scenario: &Scenario, ctx: &CallContext) -> Result<Option<f64>> {
     let mut scenario = scenario.clone();
     scenario.load = Load::closed(1);
     (scenario.requests, scenario.duration) = (Some(PULSE), None);
@@ -176,7 +176,7 @@ async fn pulse(target: &Target, scenario: &Scenario, ctx: &CallContext) -> Resul
 }
 
 /// Waits until the latency is back near its baseline; whether it came back in time.
-async fn recover(
+pub(crate) async fn recover(
     target: &Target,
     scenario: &Scenario,
     baseline: Option<f64>,

@@ -26,6 +26,8 @@ mod runner;
 pub mod schedule;
 mod session;
 mod sink;
+pub mod soak;
+pub mod stress;
 pub mod workload;
 
 pub use capacity::{Capacity, CapacityLimits, search_capacity};
