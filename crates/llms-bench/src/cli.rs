@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub use crate::mock_serve::{Full, MockServeArgs};
+pub use crate::soak::args::{SoakArgs, StressArgs};
 
 /// Measure LLM providers: compare, load, report.
 #[derive(Debug, Parser)]
@@ -40,8 +41,8 @@ pub enum LogFormat {
     Json,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
-reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate · 130 interrupted, the partial result is saved";
+const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed, a soak degrades or has spent its budget, a service stays down after a stress step · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
+reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate, a soak is too short for a slope · 130 interrupted, the partial result is saved";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -60,6 +61,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// The highest rate at which a service holds an objective, with confidence.
     Capacity(Box<CapacityArgs>),
+    /// Sustained load for a long time: degradation, error budget, recovery, and the client's own ageing.
+    Soak(Box<SoakArgs>),
+    /// A ladder of rates: what breaks first, how, and whether it heals when the load drops.
+    Stress(Box<StressArgs>),
     /// Prove on this machine that the instrument is right: every protocol driven at several loads, and what was
     /// measured held against what the simulated vendors really did.
     Validate(ValidateArgs),

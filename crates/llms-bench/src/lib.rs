@@ -16,6 +16,8 @@ mod scenarios;
 pub mod session;
 mod signals;
 pub mod simulated;
+mod soak;
+mod stress;
 pub mod target;
 mod telemetry;
 pub mod validate;
@@ -39,6 +41,8 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),
         Command::Capacity(args) => block_on(capacity::execute(*args)),
+        Command::Soak(args) => block_on(soak::execute(&args)),
+        Command::Stress(args) => block_on(stress::execute(*args)),
         Command::Validate(args) => block_on(validate::validate(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }
