@@ -68,6 +68,16 @@ impl FromStr for TargetSpec {
             Some(at) => (&rest[..at], Some(rest[at + 1..].to_owned())),
             None => (rest, None),
         };
+        if base_url.is_none()
+            && let Some((_, place)) = model.rsplit_once('@')
+            && looks_like_an_address(place)
+        {
+            return Err(format!(
+                "in `{}`: `{place}` looks like an address without its scheme, and the model would be asked at the vendor's; write \
+                 `@http://{place}`, or name the model in a [[target]] table if it is really called so",
+                shown_address(text)
+            ));
+        }
         if provider.trim().is_empty() || model.trim().is_empty() {
             return Err(wrong());
         }
@@ -87,6 +97,17 @@ impl FromStr for TargetSpec {
             provider_specific: BTreeMap::new(),
         })
     }
+}
+
+/// `host:port`, `host/path`, `localhost`, an address in numbers: what people write after an `@` when they mean a server.
+fn looks_like_an_address(text: &str) -> bool {
+    let (place, path) = text.split_once('/').map_or((text, false), |(place, _)| (place, true));
+    let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let dotted =
+        host.contains('.') && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+    let numeric = host.parse::<std::net::IpAddr>().is_ok() || place.starts_with('[');
+    host == "localhost" || numeric || is_port || (dotted && path)
 }
 
 impl fmt::Display for TargetSpec {
@@ -197,6 +218,25 @@ mod tests {
             None,
         );
         check("openai:m@v2@https://h/v1", "openai", "m@v2", Some("https://h/v1"));
+    }
+
+    #[test]
+    fn an_address_without_its_scheme_is_no_part_of_a_model() {
+        for place in [
+            "127.0.0.1:8398",
+            "localhost",
+            "localhost:8398/v1",
+            "gpu-7:8000",
+            "vllm.example.com/v1",
+            "[::1]:80",
+            "10.0.0.7",
+        ] {
+            let error = format!("openai:m@{place}").parse::<TargetSpec>().unwrap_err();
+            assert!(error.contains(&format!("@http://{place}")), "{error}");
+        }
+        for model in ["m@v2", "publishers/google/models/x@20240101", "claude-3-5@1.2.3-beta", "m@latest"] {
+            check(&format!("openai:{model}"), "openai", model, None);
+        }
     }
 
     #[test]

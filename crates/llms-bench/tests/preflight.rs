@@ -4,7 +4,11 @@
 mod common;
 
 use bench_mock::server::Protocol;
-use common::{Bench, vendors};
+use common::{
+    Bench,
+    http::{answer, serve},
+    vendors,
+};
 
 /// One line of errors of a run that had to fail.
 #[track_caller]
@@ -54,4 +58,30 @@ fn a_terminated_run_keeps_what_there_is() {
     running.signal(Signal::TERM);
     running.end().with(130);
     bench.run(&["report"]).says("incomplete");
+}
+
+/// What `run` says of a server at this address, for each provider.
+#[track_caller]
+fn never_begins(base: &str, says: &[&str]) {
+    for protocol in Protocol::ALL {
+        let bench = Bench::new().env("AWS_REGION", "us-east-1");
+        let target = format!("{}:m@{base}", protocol.as_str());
+        let mut ended = bench.run(&["run", "-n", "3", "--target", &target]).with(3);
+        for text in says {
+            ended = ended.says(text);
+        }
+        assert!(ended.stdout.is_empty(), "{protocol}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_page_for_browsers_is_no_answer() {
+    let page = serve(|_| answer(200, "text/html; charset=utf-8", "", b"<html>log in</html>"));
+    never_begins(&page, &["a page for browsers", "malformed_response"]);
+}
+
+#[test]
+fn redirects_are_told_and_not_followed() {
+    let server = serve(|_| answer(302, "text/plain", "location: https://elsewhere.example/login\r\n", b""));
+    never_begins(&server, &["https://elsewhere.example/login", "not followed", "not_found"]);
 }

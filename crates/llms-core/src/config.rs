@@ -198,7 +198,7 @@ pub fn parse_base_url(text: &str) -> Result<Url, String> {
         return Err("expected an address with a host".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("expected an address without credentials; give the key as api_key".to_owned());
+        return Err("expected an address without credentials; name the variable that holds the key with api_key_env (api_key in a program)".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("expected an address without query and fragment".to_owned());

@@ -7,7 +7,7 @@
 use http::{HeaderMap, Uri};
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after, shorten},
+    wire::refusal::{redact, redirect, retry_after, shorten},
 };
 
 use crate::{
@@ -66,7 +66,10 @@ pub(crate) fn classify(
             " (no key was sent: ANTHROPIC_API_KEY goes only to the vendor's host, to ANTHROPIC_BASE_URL and to \
              loopback; set api_key_env in the target's table)",
         ),
-        ErrorCode::NotFound => message.push_str(&format!(" (asked for {uri}; check base_url)")),
+        ErrorCode::NotFound => {
+            message.push_str(&format!(" (asked for {uri}; check base_url)"));
+            message.extend(redirect(status, headers, config.secrets()));
+        }
         _ => {}
     }
     let mut error = describe(config, new(op, code, message), refusal.as_ref()).with_status(status);

@@ -20,7 +20,7 @@ use aws_smithy_types::event_stream::{Message, RawMessage};
 use http::HeaderMap;
 use llms_core::{
     CallPhase, Error, ErrorCode,
-    wire::refusal::{redact, retry_after},
+    wire::refusal::{redact, redirect, retry_after},
 };
 
 /// What to set when there are no credentials, or the wrong ones.
@@ -52,6 +52,10 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
         .and_then(|n| code_of_exception(n, &message))
         .or_else(|| code_of_message(&message))
         .unwrap_or_else(|| code_of_status(status));
+    let message = match redirect(status, headers, config.secrets()) {
+        Some(to) => message + &to,
+        None => message,
+    };
     let message = match code {
         ErrorCode::Authentication => format!("{message}; {CREDENTIALS_HELP}"),
         _ => message,
@@ -302,7 +306,7 @@ mod tests {
             (502, C::Internal),
             (503, C::Overloaded),
             (504, C::Timeout),
-            (302, C::Unknown),
+            (302, C::NotFound),
         ] {
             check(status, None, "", code, "the endpoint refused without a message");
         }

@@ -105,7 +105,8 @@ pub(crate) fn code_of_status(status: u16) -> ErrorCode {
     match status {
         401 => ErrorCode::Authentication,
         403 => ErrorCode::Authorization,
-        404 => ErrorCode::NotFound,
+        // Redirects are not followed: the address is wrong.
+        300..=399 | 404 => ErrorCode::NotFound,
         408 | 504 => ErrorCode::Timeout,
         424 => ErrorCode::Internal,
         429 => ErrorCode::RateLimit,

@@ -30,12 +30,17 @@ pub(crate) struct FrameLog {
 
 /// A length no frame can have: the body is no event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadLength(pub(crate) u32);
+pub(crate) struct BadLength {
+    pub(crate) length: u32,
+    /// Bytes of the read up to the end of the last whole frame before it: they are events all the same, whatever shared
+    /// their read.
+    pub(crate) good: usize,
+}
 
 impl FrameLog {
     /// Notes the bytes of one read.
-    pub(crate) fn read(&mut self, mut bytes: &[u8], stamp: Stamp) -> Result<(), BadLength> {
-        let mut complete = 0;
+    pub(crate) fn read(&mut self, all: &[u8], stamp: Stamp) -> Result<(), BadLength> {
+        let (mut bytes, mut complete, mut good, mut bad) = (all, 0, 0, None);
         while let Some(&first) = bytes.first() {
             if self.length_bytes < 4 {
                 self.length[self.length_bytes] = first;
@@ -44,7 +49,8 @@ impl FrameLog {
                 if self.length_bytes == 4 {
                     let length = u32::from_be_bytes(self.length);
                     if !(MIN_FRAME..=MAX_FRAME).contains(&length) {
-                        return Err(BadLength(length));
+                        bad = Some(BadLength { length, good });
+                        break;
                     }
                     self.missing = u64::from(length) - 4;
                 }
@@ -56,6 +62,7 @@ impl FrameLog {
             if self.missing == 0 {
                 self.length_bytes = 0;
                 complete += 1;
+                good = all.len() - bytes.len();
             }
         }
         if complete > 0 {
@@ -63,7 +70,7 @@ impl FrameLog {
             self.complete = complete;
             self.stamp = stamp;
         }
-        Ok(())
+        bad.map_or(Ok(()), Err)
     }
 
     /// The stamp of the next event: that of the read which completed its frame.
@@ -124,11 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn frames_before_a_bad_one_stay_events() {
+        let bytes = [frame(20), frame(30), vec![0xff; 9]].concat();
+        let mut log = FrameLog::default();
+        assert_eq!(log.read(&bytes, at(3)), Err(BadLength { length: u32::MAX, good: 50 }));
+        assert_eq!([log.next_stamp().read, log.next_stamp().read], [3, 3]);
+    }
+
+    #[test]
     fn what_is_no_event_stream_is_refused_at_once() {
         for (bytes, length) in
             [(b"<htm".as_slice(), 0x3c68_746d), (&[0, 0, 0, 15], 15), (&[0xff; 4], u32::MAX)]
         {
-            assert_eq!(FrameLog::default().read(bytes, at(0)), Err(BadLength(length)));
+            assert_eq!(FrameLog::default().read(bytes, at(0)), Err(BadLength { length, good: 0 }));
         }
     }
 }

@@ -34,7 +34,7 @@ use llms_core::{
     CallContext, CallPhase, Error, ErrorCode,
     observe::{CallEvent, HookValue},
     time::Sleep,
-    wire::{Body, Delivery, Prepared, Reply, Transport},
+    wire::{Body, Delivery, Prepared, Reply, Transport, refusal},
 };
 
 use crate::{
@@ -140,6 +140,12 @@ impl Wire {
             (false, Delivery::Whole) => Kind::Whole,
             (false, Delivery::Stream) => Kind::Stream,
         };
+        if kind != Kind::Refusal
+            && let Some(page) = refusal::page("bedrock.answer", &reply.headers)
+        {
+            call.fail(page);
+            return Err(ConnectorError::other(Kept.into(), None));
+        }
         call.set_phase(if kind == Kind::Stream { CallPhase::Stream } else { CallPhase::Body });
         {
             let mut state = call.state();
@@ -196,7 +202,7 @@ fn response(reply: Reply, call: Option<Call>, kind: Kind) -> Result<HttpResponse
         clock.sleep_until(clock.now() + REFUSAL_GRACE)
     });
     let source = Mutex::new(Source { body: reply.body, grace });
-    let body = WireBody { source, call, kind, scratch: Vec::new(), bytes: 0, over: false };
+    let body = WireBody { source, call, kind, scratch: Vec::new(), bytes: 0, failed: None, over: false };
     let mut response = http::Response::new(SdkBody::from_body_1_x(body));
     *response.status_mut() =
         http::StatusCode::from_u16(reply.status).map_err(|e| ConnectorError::other(e.into(), None))?;
@@ -230,6 +236,8 @@ struct WireBody {
     /// Keeps its capacity from read to read; the SDK gets exact copies.
     scratch: Vec<u8>,
     bytes: u64,
+    /// What was wrong behind the good part of the last read.
+    failed: Option<Error>,
     /// The end or an error was handed out; the SDK asks once more, for trailers.
     over: bool,
 }
@@ -264,9 +272,19 @@ impl WireBody {
                 state.refusal.extend_from_slice(&self.scratch);
                 Ok(())
             }
-            Kind::Stream => state.frames.read(&self.scratch, stamp).map_err(|BadLength(length)| {
-                malformed(format!("the body is no event stream: a frame cannot have {length} bytes"))
-            }),
+            Kind::Stream => {
+                let Err(BadLength { length, good }) = state.frames.read(&self.scratch, stamp) else {
+                    return Ok(());
+                };
+                let error =
+                    malformed(format!("the body is no event stream: a frame cannot have {length} bytes"));
+                if good == 0 {
+                    return Err(error);
+                }
+                self.scratch.truncate(good);
+                self.failed = Some(error);
+                Ok(())
+            }
         }
     }
 }
@@ -286,6 +304,10 @@ impl HttpBody for WireBody {
         let this = &mut *self;
         if this.over {
             return Poll::Ready(None);
+        }
+        if let Some(error) = this.failed.take() {
+            this.over = true;
+            return Poll::Ready(Some(Err(this.fail(error))));
         }
         if let Some(call) = &this.call
             && this.kind == Kind::Stream

@@ -5,7 +5,7 @@
 use http::{HeaderMap, Uri};
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after, shorten},
+    wire::refusal::{redact, redirect, retry_after, shorten},
 };
 
 use crate::{
@@ -107,7 +107,10 @@ pub(crate) fn classify_for(
     }
     match code {
         ErrorCode::ModelNotAvailable => message.push_str(&format!("; run `ollama pull {model}`")),
-        ErrorCode::NotFound => message.push_str(&format!(" (asked for {uri}; check base_url)")),
+        ErrorCode::NotFound => {
+            message.push_str(&format!(" (asked for {uri}; check base_url)"));
+            message.extend(redirect(status, headers, config.secrets()));
+        }
         ErrorCode::Authentication if refusal.as_ref().is_some_and(|r| r.signin_url.is_some()) => {
             message.push_str("; run `ollama signin` on the server");
         }

@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use llms_core::{
     Error, ErrorCode,
-    wire::refusal::{redact, retry_after, shorten},
+    wire::refusal::{redact, redirect, retry_after, shorten},
 };
 use serde_json::Value;
 
@@ -77,9 +77,7 @@ pub(crate) fn classify(config: &Config, status: u16, headers: &HeaderMap, body: 
                     " (not every server has the responses API: provider_specific.api = \"chat\" is what all have)",
                 );
             }
-            if let Some(to) = header("location") {
-                message.push_str(&format!(" (the server points to {})", redact(to, config.secrets())));
-            }
+            message.extend(redirect(status, headers, config.secrets()));
         }
         _ => {}
     }

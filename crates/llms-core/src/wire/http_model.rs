@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use super::{
     Body, BodyCounters, Codec, Decoder, Delivery, Framer, Probe, Reply, Transport,
     progress::{Progress, watched},
+    refusal,
 };
 use crate::{
     chat::{ChatRequest, ChatResponse},
@@ -220,6 +221,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
                 let reply = reply.insert(self.send(request, Delivery::Whole, ctx, &progress).await?);
                 if is_success(reply.status) {
                     progress.set(CallPhase::Body);
+                    refusal::page(self.op("generate"), &reply.headers).map_or(Ok(()), Err)?;
                     read_whole(&mut *reply.body, &mut body, MAX_BODY, ctx).await?;
                 }
                 Ok(())
@@ -253,6 +255,7 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
                 let reply = reply.insert(self.send(request, Delivery::Stream, ctx, &progress).await?);
                 if is_success(reply.status) {
                     progress.set(CallPhase::Stream);
+                    refusal::page(self.op("stream"), &reply.headers).map_or(Ok(()), Err)?;
                     return read_stream(&mut *reply.body, &mut framer, &mut decoder, ctx, sink).await;
                 }
                 Ok(true)

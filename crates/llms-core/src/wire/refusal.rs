@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::FinishReason;
+use crate::{Error, ErrorCode, FinishReason};
 use http::{HeaderMap, header};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
@@ -35,6 +35,27 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
         })?;
     (wait <= MAX_WAIT).then_some(wait)
+}
+
+/// Where a redirect (300–399) points, in words for the end of a message: redirects are not followed. `None` for other answers.
+pub fn redirect<'s>(
+    status: u16,
+    headers: &HeaderMap,
+    secrets: impl IntoIterator<Item = &'s str>,
+) -> Option<String> {
+    let to = headers.get(header::LOCATION)?.to_str().ok().filter(|_| (300..400).contains(&status))?;
+    Some(format!(" (the server points to {}; redirects are not followed)", shorten(&redact(to, secrets))))
+}
+
+/// The error of a good answer that is a page for browsers, by its headers: a portal, a proxy, the wrong path. `None` for
+/// everything else.
+pub fn page(op: impl Into<Cow<'static, str>>, headers: &HeaderMap) -> Option<Error> {
+    let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let is_page = kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html");
+    is_page.then(|| {
+        let message = "the server sent a page for browsers, expected an answer of the API; check base_url";
+        Error::new(op, ErrorCode::MalformedResponse, message)
+    })
 }
 
 /// Longest message kept of a refusal, in characters.
