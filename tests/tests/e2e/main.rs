@@ -14,5 +14,6 @@ mod schema;
 mod support;
 mod t010_comparison;
 mod t012_capacity;
+mod t012_soak;
 mod t014_runner;
 mod t031_comparator;
