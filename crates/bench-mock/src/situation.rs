@@ -232,7 +232,8 @@ pub(crate) fn is_unknown(model: &str) -> bool {
 
 /// The name in `known` that is nearest to `name`: the fewest letters to put in, leave out or change.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known.into_iter().min_by_key(|other| distance(name, other))
+    let name = name.to_ascii_lowercase();
+    known.into_iter().min_by_key(|other| distance(&name, &other.to_ascii_lowercase()))
 }
 
 /// Levenshtein's distance in characters.

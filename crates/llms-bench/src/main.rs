@@ -1,6 +1,6 @@
 //! The `llms-bench` program: parses arguments, runs the command, ends with the documented exit code.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use bench_profiling::CountingAllocator;
 use clap::Parser;
@@ -10,15 +10,16 @@ use llms_bench::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::system();
 
-#[allow(clippy::print_stderr, reason = "the one place that prints errors")]
 fn main() -> ExitCode {
     more_descriptors();
     let cli = Cli::parse();
     match llms_bench::run(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
+            let mut errors = std::io::stderr().lock();
             for line in failure.message.lines() {
-                eprintln!("llms-bench: {line}");
+                // Nobody may be listening any more; the exit code tells all the same.
+                let _ = writeln!(errors, "llms-bench: {line}");
             }
             failure.exit.into()
         }

@@ -9,6 +9,7 @@ use bench_mock::{
     server::{AwsCredentials, Protocol, ServerConfig, StartError, Tls},
 };
 use llms_core::config::ConfigErrors;
+use secrecy::ExposeSecret as _;
 
 use crate::{
     exit::{Exit, Failure},
@@ -20,6 +21,11 @@ pub use args::{Full, MockServeArgs};
 /// Serves until interrupted.
 pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
     let seed = args.seed.unwrap_or_else(rand::random);
+    if args.api_key.as_ref().is_some_and(|key| key.expose_secret().starts_with("bad-")) {
+        return Err(Failure::usage(
+            "--api-key (or LLMS_MOCK_API_KEY): a key that begins with bad- is refused by every vendor here; choose another",
+        ));
+    }
     let mut config = ServerConfig {
         bind: args.addr(),
         allow_remote: !args.host.is_loopback(),
@@ -63,8 +69,12 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         p.with_seed(seed)
     };
     config = config.map_profiles(change).map_presets(change);
-    if args.allow_remote_admin && !args.host.is_loopback() {
-        let warning = "warning: anyone who reaches this port can change what it answers (/mock/config, --allow-remote-admin)";
+    if !args.host.is_loopback() {
+        let warning = if args.allow_remote_admin {
+            "warning: anyone who reaches this port can change what it answers (/mock/config, --allow-remote-admin)"
+        } else {
+            "warning: anyone who reaches this port can use it, and read its profiles and truth log (/mock/profiles, /mock/truth)"
+        };
         writeln!(std::io::stderr(), "llms-bench: {warning}").ok();
     }
     let server = config.start().map_err(|e| match e {

@@ -358,6 +358,7 @@ fn wrong_values_are_told_before_anything_is_served() {
     refused(&["--threads", "0"], &["threads"]);
     refused(&["--threads", "100000"], &["threads"]);
     refused(&["--api-key", ""], &["api-key"]);
+    refused(&["--api-key", "bad-secret-one"], &["--api-key", "bad-"]);
     refused(&["--aws-key-id", "AKIDEXAMPLE"], &["--aws-secret"]);
     refused(&["--aws-secret", "s"], &["--aws-key-id"]);
     refused(&["--aws-key-id", "AKIDEXAMPLE", "--aws-secret", ""], &["aws-secret"]);

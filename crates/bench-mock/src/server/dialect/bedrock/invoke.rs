@@ -55,6 +55,14 @@ pub(in super::super) fn parse(
 
 /// Whose body it is: by what stands in it, as a model's name may be a profile's or a situation's.
 fn family(body: &Value, model: &str) -> Result<Family, Reply> {
+    // Bodies of Mistral (a prompt and `max_tokens`) and of Cohere (a message) would be answered in another family's form.
+    let named = ["mistral.", "cohere."].iter().any(|maker| model.contains(maker));
+    let mistral = body.get("prompt").is_some() && body.get("max_tokens").is_some();
+    if named && body.get("messages").is_none() || mistral || body.get("message").is_some() {
+        return Err(invalid(
+            "this mock has no bodies of Mistral and Cohere; ask Claude, Nova, Titan or Llama, or Converse",
+        ));
+    }
     Ok(if body.get("inputText").is_some() {
         Family::Titan
     } else if body.get("anthropic_version").is_some() {
