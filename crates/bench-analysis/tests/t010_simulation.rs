@@ -127,7 +127,8 @@ fn four_targets_in_their_known_order_with_intervals_that_hold() {
     tally.ratio.check("TTFT ratio, t", RUNS * 6, 93.0, 97.0);
     // ± 3 binomial standard errors of 200 runs
     tally.ratio_robust.check("TTFT ratio, Hodges-Lehmann, no failures", RUNS, 90.4, 99.6);
-    tally.error_rate.check("error rate", RUNS * 2, 92.0, 99.0);
+    // − 3 binomial standard errors of 400 runs; Wilson's interval covers more than it says at some rates
+    tally.error_rate.check("error rate", RUNS * 2, 91.7, 99.0);
     assert_eq!(tally.order, RUNS, "the known order is {expected:?}");
 }
 

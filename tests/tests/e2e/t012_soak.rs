@@ -96,7 +96,7 @@ fn hours(hours: f64) -> Duration {
 
 #[test]
 fn a_leak_is_found_within_two_hours_and_blamed_on_the_service() {
-    let mut found = 0;
+    let (mut found, mut held) = (0, 0);
     for seed in 0..10 {
         let scenario = scenario(Load::poisson(2.0), hours(2.0), seed);
         let analysis = soak(noisy(0.03, seed), &scenario, &options());
@@ -106,10 +106,12 @@ fn a_leak_is_found_within_two_hours_and_blamed_on_the_service() {
         }
         let ttft = analysis.slopes.iter().find(|s| s.metric == "ttft").unwrap();
         let slope = ttft.median.value().unwrap();
-        assert!(slope.low <= 0.03 && 0.03 <= slope.high, "{slope:?}");
+        held += u32::from(slope.low <= 0.03 && 0.03 <= slope.high);
         assert!((analysis.window_s - 7200.0).abs() < 1e-6 && analysis.curve.len() == 20);
     }
     assert!(found >= 9, "{found} of 10 leaks found");
+    // An interval of 95 % that holds the truth less than eight times in ten is none: that happens once in ninety.
+    assert!(held >= 8, "the true slope lies in {held} of 10 intervals");
 }
 
 #[test]
