@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Builds in-process mocks: `mock:openai`, `mock:very-fast`, … name a [`Preset`], without its faults and memory
-/// simulation; `mock:default` is the contract's default profile. The names of [`SITUATIONS`](crate::SITUATIONS)
+/// simulation; `mock:default` is the contract's default profile. The names of [`SITUATIONS`]
 /// (`mock:mock-flaky`, …) bring them about as on the server, over the default profile or the `profile` given. Any other
 /// name needs a `profile` and is its name then; without one it is refused. Works without key, address or network.
 ///
