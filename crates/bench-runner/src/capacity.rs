@@ -143,7 +143,7 @@ async fn one_step(
     let feed = lock(&feed);
     if ctx.cancel.is_cancelled() {
         policy.end_step(StepEnd::Interrupted);
-    } else if feed.late_share(&run) > LATE_SHARE {
+    } else if late_share(&run) > LATE_SHARE {
         policy.end_step(StepEnd::RateNotReached);
     } else if !feed.ended {
         policy.end_step(StepEnd::TimeLimit);
@@ -232,20 +232,19 @@ impl Feed {
         }
         self.ended
     }
+}
 
-    /// Share of the requests that left late enough to be another load than was asked for.
-    #[allow(clippy::unused_self, reason = "belongs to the account of a step")]
-    fn late_share(&self, run: &RunResult) -> f64 {
-        let Some(window) = run.manifest.window else { return 0.0 };
-        let late = window.end.saturating_since(window.start).mul_f64(LATE).max(Duration::from_millis(20));
-        let sent: Vec<Duration> = run
-            .records
-            .iter()
-            .filter(|r| r.phase == RunPhase::Measured)
-            .filter_map(|r| r.sent?.since(r.released))
-            .collect();
-        sent.iter().filter(|lag| **lag > late).count() as f64 / sent.len().max(1) as f64
-    }
+/// Share of the requests that left late enough to be another load than was asked for.
+fn late_share(run: &RunResult) -> f64 {
+    let Some(window) = run.manifest.window else { return 0.0 };
+    let late = window.end.saturating_since(window.start).mul_f64(LATE).max(Duration::from_millis(20));
+    let sent: Vec<Duration> = run
+        .records
+        .iter()
+        .filter(|r| r.phase == RunPhase::Measured)
+        .filter_map(|r| r.sent?.since(r.released))
+        .collect();
+    sent.iter().filter(|lag| **lag > late).count() as f64 / sent.len().max(1) as f64
 }
 
 /// Records on their way to the step's own sink and to the policy.

@@ -7,7 +7,7 @@ use bench_analysis::{
     throughput::SloJudge,
 };
 use bench_profiling::{ProbeOptions, ProcessProbe};
-use bench_runner::{Capacity, CapacityLimits, Runner, search_capacity};
+use bench_runner::{CapacityLimits, Runner, search_capacity};
 use bench_store::{JsonlSink, RunSink, Tee};
 use llms_core::{
     CallContext,
@@ -78,7 +78,6 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
     let target = &targets[0];
     let judge = Arc::new(SloJudge::new(&scenario));
     let limits = CapacityLimits { step_time: args.step_time, recovery: args.recovery };
-    let mut failed = None;
     let found = search_capacity(
         target,
         &scenario,
@@ -104,22 +103,7 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
         },
         &ctx,
     )
-    .await
-    .unwrap_or_else(|e| {
-        failed = Some(Failure::from(e));
-        Capacity {
-            answer: SearchStep::NotCertified(llms_core::bench::NotCertified {
-                reason: llms_core::bench::SearchFailure::Interrupted,
-                high: None,
-            }),
-            steps: Vec::new(),
-            runs: Vec::new(),
-            not_recovered: Vec::new(),
-        }
-    });
-    if let Some(failure) = failed {
-        return Err(failure);
-    }
+    .await?;
     let shown = Found {
         target: &target.info.name,
         objectives: scenario.slo.iter().cloned().map(String::from).collect(),

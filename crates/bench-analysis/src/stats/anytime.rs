@@ -6,6 +6,7 @@
 
 use super::distribution::ln_beta;
 use super::interval::{Interval, StatsError, check_unit};
+use super::order_interval::least;
 
 /// Hits and trials seen so far, with limits that hold at every n at once.
 ///
@@ -85,20 +86,7 @@ pub fn smallest_n_above(share: f64, confidence: f64) -> Result<u64, StatsError> 
     check_unit("confidence", confidence)?;
     let limit = -(1.0 - confidence).ln();
     let enough = |n: u64| limit <= evidence_against(n as f64, 0.0, share);
-    let mut high = 1_u64;
-    while !enough(high) {
-        high *= 2;
-    }
-    let mut low = high / 2;
-    while low + 1 < high {
-        let middle = low + (high - low) / 2;
-        if enough(middle) {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    Ok(high)
+    Ok(least(enough))
 }
 
 /// ln B(½, ½)

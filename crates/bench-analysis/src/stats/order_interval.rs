@@ -143,6 +143,11 @@ pub fn early_stopping_under(over: u64, p: f64, confidence: f64) -> Result<u64, S
     check_unit("quantile level", p)?;
     check_unit("confidence", confidence)?;
     let enough = |h: u64| binomial_cdf(over as i64, h + over, 1.0 - p) < 1.0 - confidence;
+    Ok(least(enough))
+}
+
+/// The least n ≥ 1 with `enough(n)`, which must hold from there on.
+pub(crate) fn least(enough: impl Fn(u64) -> bool) -> u64 {
     let mut high = 1_u64;
     while !enough(high) {
         high *= 2;
@@ -156,7 +161,7 @@ pub fn early_stopping_under(over: u64, p: f64, confidence: f64) -> Result<u64, S
             low = middle;
         }
     }
-    Ok(high)
+    high
 }
 
 /// One-sided tail certificate: an observed value that is an upper bound of quantile `p` with the given confidence.
