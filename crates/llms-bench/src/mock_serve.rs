@@ -13,7 +13,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::{
     exit::{Exit, Failure},
-    signals::asked_to_end,
+    signals::SignalsToEnd,
 };
 
 pub use args::{Full, MockServeArgs};
@@ -77,13 +77,15 @@ pub(crate) async fn serve(args: &MockServeArgs) -> Result<Exit, Failure> {
         };
         writeln!(std::io::stderr(), "llms-bench: {warning}").ok();
     }
+    let mut signals =
+        SignalsToEnd::listen().map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
     let server = config.start().map_err(|e| match e {
         StartError::Config(errors) => errors.into(),
         StartError::Io(why) => Failure::usage(why),
     })?;
     announce(&server, seed, args.tls_cert.as_deref())
         .map_err(|e| Failure::run(format!("cannot write to standard output: {e}")))?;
-    asked_to_end().await.map_err(|e| Failure::run(format!("cannot wait for Ctrl-C: {e}")))?;
+    signals.asked().await;
     let total = server.truth_log().total();
     server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
     writeln!(std::io::stdout(), "served {total} requests").ok();

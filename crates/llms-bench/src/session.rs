@@ -26,7 +26,7 @@ use crate::{
     plan::{self, Plan},
     progress::Display,
     providers,
-    signals::asked_to_end,
+    signals::SignalsToEnd,
     simulated::Simulation,
     telemetry,
 };
@@ -231,14 +231,15 @@ pub(crate) fn build_info() -> BuildInfo {
 pub(crate) fn cancel_on_interrupt() -> CancellationToken {
     let token = CancellationToken::new();
     let cancelled = token.clone();
-    tokio::spawn(async move {
-        if asked_to_end().await.is_ok() {
+    // Where signals cannot be listened to, the system's own way of ending programs stays.
+    if let Ok(mut signals) = SignalsToEnd::listen() {
+        tokio::spawn(async move {
+            signals.asked().await;
             cancelled.cancel();
-            if asked_to_end().await.is_ok() {
-                std::process::exit(i32::from(Exit::Interrupted as u8));
-            }
-        }
-    });
+            signals.asked().await;
+            std::process::exit(i32::from(Exit::Interrupted as u8));
+        });
+    }
     token
 }
 

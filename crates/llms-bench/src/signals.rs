@@ -2,19 +2,42 @@
 
 use std::io;
 
-/// Waits until the program is asked to end.
-///
-/// # Errors
-/// When the system's signals cannot be listened to.
-pub(crate) async fn asked_to_end() -> io::Result<()> {
+/// Listens from its making on, so that a signal between that and [`SignalsToEnd::asked`] is not lost, nor ends the
+/// program the system's way.
+pub(crate) struct SignalsToEnd {
     #[cfg(unix)]
-    {
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    interrupted: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminated: tokio::signal::unix::Signal,
+}
+
+impl SignalsToEnd {
+    /// # Errors
+    /// When the system's signals cannot be listened to.
+    pub(crate) fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                interrupted: signal(SignalKind::interrupt())?,
+                terminated: signal(SignalKind::terminate())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Waits until the program is asked to end.
+    pub(crate) async fn asked(&mut self) {
+        #[cfg(unix)]
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminated.recv() => Ok(()),
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Nobody can ask.
+            std::future::pending::<()>().await;
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

@@ -5,7 +5,7 @@
 //! braces follows it. A frame with the same bytes before, and after them a run without quote, backslash or control byte
 //! and the same end, can only parse to the same delta with that run as its text. Never taken for thinking, tools, usage
 //! or ends: those are not learned from, and no other frame can look like a learned one. Property-tested against the
-//! full parse in `tests/properties.rs`.
+//! full parse in `tests/it/properties.rs`.
 
 /// The bytes before the text of the last fully parsed text delta.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 // Helpers may unwrap as tests do.
 #![allow(clippy::unwrap_used)]
 
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! the text are kept. A line with the same bytes around two runs without quote, backslash or control byte can only
 //! parse to the same line with those runs as time and text, so the second run is the event. Never taken for thinking,
 //! tools or the last line: those are not learned from, and no other line can look like a learned one. Property-tested
-//! against the full parse in `tests/properties.rs`.
+//! against the full parse in `tests/it/properties.rs`.
 
 /// The bytes around time and text of the last fully parsed plain line.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 #![allow(unsafe_code, reason = "counting allocations needs a global allocator, which is an unsafe trait")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{

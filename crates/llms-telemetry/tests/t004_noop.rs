@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a panic in a test is its report
 #![allow(unsafe_code)] // an allocator that counts can only be written so
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{

@@ -1,7 +1,7 @@
 //! The highest rate that holds an objective: bracket, narrow, confirm, each step by an anytime-valid interval.
 //!
 //! A fixed number of requests per rate and "did it hold?" reports a rate that violates the objective in about half of all
-//! searches (`tests/capacity_search.rs` shows it). Here a step passes when the lower limit of the share of good requests
+//! searches (`tests/it/capacity_search.rs` shows it). Here a step passes when the lower limit of the share of good requests
 //! lies above target − margin, fails when the upper limit lies below the target, and is no answer otherwise; the error
 //! probability is divided over all steps declared beforehand, and the answer is asked once more with fresh requests.
 //!

@@ -32,7 +32,7 @@ use crate::{
     cli::{DoctorFormat, ValidateArgs},
     exit::{Exit, Failure},
     providers,
-    signals::asked_to_end,
+    signals::SignalsToEnd,
 };
 use against::{Account, Errors, hold};
 use cases::{LEVELS, SHAPES, Tolerance, on, scenario};
@@ -104,9 +104,11 @@ impl Validation {
 /// When the simulated vendors cannot be started, or the run is interrupted.
 pub(crate) async fn validate(args: &ValidateArgs) -> Result<Exit, Failure> {
     let ctx = CallContext::new();
+    let mut signals =
+        SignalsToEnd::listen().map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
     let found = tokio::select! {
         found = all(args, &ctx) => found?,
-        _ = asked_to_end() => {
+        () = signals.asked() => {
             return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was judged".to_owned() });
         }
     };

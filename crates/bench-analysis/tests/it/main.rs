@@ -1,0 +1,13 @@
+//! The analysis against golden values, simulations and the contract rows. One binary: each further one would be linked anew.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod calibration;
+mod capacity_search;
+mod client_health;
+mod golden;
+mod objectives;
+mod stop_rules;
+mod support;
+mod t010_comparison;
+mod t010_simulation;
+mod t038_percentiles;

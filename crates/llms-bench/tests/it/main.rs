@@ -1,0 +1,11 @@
+//! The program as its users start it. One binary: each further one would be linked anew.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod cli;
+mod common;
+mod doctor;
+mod mock_serve;
+mod otlp;
+mod preflight;
+mod secrets;
+mod validate_mutations;
