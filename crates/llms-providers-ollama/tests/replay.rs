@@ -36,8 +36,7 @@ struct Recording {
 }
 
 fn recordings() -> Vec<Recording> {
-    let chat =
-        of(include_str!("recordings/ollama.jsonl"), include_str!("recordings/expected.json"), "chat");
+    let chat = of(include_str!("recordings/ollama.jsonl"), include_str!("recordings/expected.json"), "chat");
     let generate = of(
         include_str!("recordings/generate.jsonl"),
         include_str!("recordings/generate.expected.json"),
