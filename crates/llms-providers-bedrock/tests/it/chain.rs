@@ -47,7 +47,7 @@ fn child() {
 fn said(env: &[(&str, &str)]) -> String {
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws");
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .args(["--exact", "chain::child", "--ignored", "--nocapture"])
         .env_clear()
         .env("AWS_CONFIG_FILE", format!("{files}/config"))
         .env("AWS_SHARED_CREDENTIALS_FILE", format!("{files}/credentials"))
