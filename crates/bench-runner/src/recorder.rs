@@ -15,6 +15,12 @@ use crate::phases::Ending;
 /// Records on their way to the collector at most; a sender that ended a request waits beyond.
 pub(crate) const QUEUED_RECORDS: usize = 1024;
 
+/// Records taken at once.
+const BATCH: usize = 256;
+
+/// How long the collector leaves records lie after a batch: waking it for each one costs more than the record.
+const GATHER: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// A send later than this after its release is counted as late.
 const LATE: std::time::Duration = std::time::Duration::from_millis(1);
 
@@ -69,24 +75,30 @@ impl Recorder<'_> {
     ) -> Recorded {
         let mut so_far = Recorded::default();
         let mut phase = RunPhase::Warmup;
-        while let Some(message) = messages.recv().await {
-            match message {
-                Message::Phase(p) => phase = p,
-                Message::Record(record) => self.record(*record, &mut so_far, in_flight(), ending),
-                Message::Enough(why) => {
-                    so_far.stopped.get_or_insert(why);
-                    ending.enough.cancel();
+        let mut batch = Vec::with_capacity(BATCH);
+        while messages.recv_many(&mut batch, BATCH).await > 0 {
+            for message in batch.drain(..) {
+                match message {
+                    Message::Phase(p) => phase = p,
+                    Message::Record(record) => self.record(*record, &mut so_far, in_flight(), ending),
+                    Message::Enough(why) => {
+                        so_far.stopped.get_or_insert(why);
+                        ending.enough.cancel();
+                    }
                 }
+                self.progress.update(&ProgressUpdate {
+                    phase,
+                    elapsed_s: self.clock.now().saturating_since(self.started).as_secs_f64(),
+                    planned: self.planned,
+                    planned_s: self.planned_s,
+                    done: so_far.done,
+                    failed: so_far.failed,
+                    in_flight: in_flight(),
+                });
             }
-            self.progress.update(&ProgressUpdate {
-                phase,
-                elapsed_s: self.clock.now().saturating_since(self.started).as_secs_f64(),
-                planned: self.planned,
-                planned_s: self.planned_s,
-                done: so_far.done,
-                failed: so_far.failed,
-                in_flight: in_flight(),
-            });
+            if self.clock.is_real() && messages.len() < BATCH {
+                tokio::time::sleep(GATHER).await;
+            }
         }
         so_far
     }

@@ -48,8 +48,16 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
+/// Runs on half of the processors as workers, one at least: measured on two, one worker costs a quarter less CPU time for an
+/// answer than two that steal from one another, and answers a third more requests; the other half is for what is measured
+/// on the same machine, and for the thread that takes the records. `TOKIO_WORKER_THREADS` says another number.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        runtime.worker_threads((processors / 2).max(1));
+    }
+    runtime
         .enable_all()
         .build()
         .map_err(|e| Failure::run(format!("cannot start the async runtime: {e}")))?
