@@ -11,6 +11,7 @@
 mod arrivals;
 pub mod capacity;
 mod closed;
+mod collector;
 mod environment;
 mod executor;
 mod expectations;
@@ -31,6 +32,7 @@ pub mod stress;
 pub mod workload;
 
 pub use capacity::{Capacity, CapacityLimits, search_capacity};
+pub use collector::Collector;
 pub use environment::{capture_environment, load_average};
 pub use executor::ResponseValidator;
 pub use expectations::Expectations;

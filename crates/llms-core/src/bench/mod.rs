@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod budget;
+pub mod collector;
 pub mod comparison;
 pub mod duration;
 pub mod expect;
@@ -17,6 +18,7 @@ pub mod rate;
 pub mod record;
 pub mod result;
 pub mod scenario;
+pub mod sketch;
 pub mod slo;
 pub mod summary;
 pub mod synthetic;
@@ -29,6 +31,7 @@ pub use analysis::{
     ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
 };
 pub use budget::{Budget, CostMeter};
+pub use collector::{Collection, CollectionInfo, MetricsCollector, MetricsRecorder, OperationMetrics};
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use expect::Expect;
 pub use load::{Arrivals, Load, ThinkLaw};
@@ -44,6 +47,7 @@ pub use rate::{Curve, RatePiece};
 pub use record::{ChunkStamp, ErrorRecord, RecordOutcome, RequestRecord, RunPhase, TokenCounts};
 pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, Seeds, TargetInfo, Window};
 pub use scenario::{Order, Prompt, Scenario, Sessions, Warmup};
+pub use sketch::{Grid, Hdr};
 pub use slo::{Slo, SloLimit};
 pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
 pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};
