@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod duration;
 pub mod expect;
 pub mod load;
+pub mod load_test;
 pub mod metric;
 pub mod mock;
 pub mod policy;
@@ -35,6 +36,7 @@ pub use collector::{Collection, CollectionInfo, MetricsCollector, MetricsRecorde
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use expect::Expect;
 pub use load::{Arrivals, Load, ThinkLaw};
+pub use load_test::{ErrorRatePoint, LoadTestConfig, LoadTestResult, LoadTester, ThroughputPoint};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
 pub use policy::{
