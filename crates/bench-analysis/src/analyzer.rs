@@ -1,21 +1,18 @@
 //! The analyzer: a run in, its judgement out. The one place that puts the parts of this crate together.
 
-use std::collections::BTreeMap;
-
 use llms_core::bench::{
-    Analysis, Bounded, Comparison, Estimate, Measured, PerformanceAnalyzer, ProviderComparator, RunPhase,
-    RunResult, TargetAnalysis, Window,
+    Analysis, Bounded, Comparison, Estimate, Measured, PerformanceAnalyzer, ProviderComparator, RecordSource,
+    RequestRecord, RunManifest, RunPhase, RunResult, TargetAnalysis, TargetInfo,
 };
 use llms_core::error::{Error, ErrorCode, Result};
-use llms_core::observe::Reported;
 
 use crate::compare::{Side, compare};
 use crate::cost::{Prices, summary as cost};
 use crate::estimate::Setting;
-use crate::population::Population;
+use crate::population::{Extents, Population};
 use crate::stats::proportion::wilson;
-use crate::validity::{Thresholds, judge, merged_share};
-use crate::{errors, summary, throughput};
+use crate::validity::{Thresholds, judge};
+use crate::{summary, throughput};
 
 /// Judges runs. Pure: the same run gives the same analysis, byte for byte.
 #[derive(Debug, Clone)]
@@ -62,51 +59,158 @@ impl Analyzer {
         self
     }
 
-    fn target(
-        &self,
-        run: &RunResult,
-        index: usize,
-        population: &Population<'_>,
-        window: Option<Window>,
-        setting: &Setting,
-    ) -> Target {
-        let info = &run.manifest.targets[index];
+    /// [`analyze`](PerformanceAnalyzer::analyze) of records wherever they lie; they are read once, and twice where the window or
+    /// the part of it that is each target's must be found first. Memory grows by about 70 bytes a request, whatever its length.
+    ///
+    /// # Errors
+    /// `invalid_input` when there is nothing to analyse, or the records do not fit the manifest; errors of `records`.
+    pub fn analyze_from(&self, manifest: &RunManifest, records: &dyn RecordSource) -> Result<Analysis> {
+        if manifest.targets.is_empty() {
+            return Err(wrong("expected a run with at least one target, found none".to_owned()));
+        }
+        let taken = Taken::read(manifest, records, &self.prices)?;
+        taken.fits(manifest)?;
+        let setting = Setting {
+            confidence: self.confidence,
+            limit: manifest.scenario.timeout.as_secs_f64(),
+            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
+        };
+        let judged: Vec<Target> =
+            (0..manifest.targets.len()).map(|i| self.target(manifest, i, &taken, &setting)).collect();
+        let sides: Vec<Side<'_>> = judged
+            .iter()
+            .zip(&taken.populations)
+            .map(|(t, population)| Side {
+                population,
+                // a target whose cost is absent has none in the comparison either
+                priced: t.analysis.cost.value().is_some(),
+                analysis: &t.analysis,
+            })
+            .collect();
+        let comparison = compare(manifest, &sides, &setting);
+        let dates: Vec<_> = judged.iter().map(|t| t.price_date).collect();
+        let judgement = judge(manifest, &taken.populations, &dates, &self.thresholds);
+        let mut not_measured = missing(&judged);
+        not_measured.extend(judgement.not_measured);
+        if taken.derived {
+            not_measured.push("window derived from records: the run was cut off".to_owned());
+        }
+        Ok(Analysis {
+            confidence: self.confidence,
+            comparison,
+            validity: judgement.validity,
+            not_measured,
+            targets: judged.into_iter().map(|t| t.analysis).collect(),
+            ..Analysis::empty(manifest)
+        })
+    }
+
+    fn target(&self, manifest: &RunManifest, index: usize, taken: &Taken, setting: &Setting) -> Target {
+        let (info, population) = (&manifest.targets[index], &taken.populations[index]);
+        let tally = &population.tally;
         let (ok, failed, censored) = population.counts();
         let cost = cost::cost(population, info, &self.prices, setting);
         let both_origins = population.headline == llms_core::bench::Origin::Response;
         let (metrics, absent) = summary::metrics(population, &cost.per_success, both_origins, setting);
-        let records = || population.requests.iter().map(|r| r.record);
-        let warmup =
-            run.records.iter().filter(|r| r.target as usize == index && r.phase == RunPhase::Warmup).count();
-        let nothing =
-            population.requests.is_empty().then(|| "no request was scheduled in the window".to_owned());
+        let nothing = population.rows.is_empty().then(|| "no request was scheduled in the window".to_owned());
+        let (known, opened) = tally.connections;
         let analysis = TargetAnalysis {
             target: info.name.clone(),
             simulated: info.simulated,
             unavailable: info.unavailable.clone().or(nothing),
-            scheduled: population.requests.len() as u64,
+            scheduled: population.rows.len() as u64,
             ok,
             failed,
             censored,
-            warmup: warmup as u64,
+            warmup: taken.warmup[index],
             error_rate: error_rate(ok, failed, setting),
-            errors: errors::group(records()),
+            errors: tally.errors.by_size(),
             metrics,
-            throughput: throughput::throughput(population, window, &run.manifest.scenario, setting),
-            objectives: throughput::objectives(population, &run.manifest.scenario.slo, setting),
-            tokens: cost::tokens(population),
+            throughput: throughput::throughput(population, &manifest.scenario, setting),
+            objectives: throughput::objectives(population, &manifest.scenario.slo, setting),
+            tokens: tally.tokens.clone(),
             cost: cost.summary,
-            finish_reasons: count(
-                population.ok().filter_map(|r| Some(r.record.finish_reason.as_ref()?.as_str())),
-            ),
-            connections_opened: connections_opened(population),
-            resent: records().filter(|r| r.resent).count() as u64,
-            models: count(population.ok().filter_map(|r| r.record.model.as_deref())),
-            merged_gap_share: merged_share(population).map(|(share, _)| share),
-            reported: reported_means(population),
+            finish_reasons: tally.finish_reasons.clone(),
+            connections_opened: (0 < known).then_some(opened),
+            resent: tally.resent,
+            models: tally.models.clone(),
+            merged_gap_share: tally.merged_share().map(|(share, _)| share),
+            reported: tally.reported_means(),
         };
         let absent = absent.into_iter().map(|(def, why)| (def.title, why)).collect();
         Target { analysis, absent, price_date: cost.price_date }
+    }
+}
+
+/// All that was taken from the records of a run.
+struct Taken {
+    populations: Vec<Population>,
+    /// warm-up requests of each target
+    warmup: Vec<u64>,
+    measured: bool,
+    replayed: bool,
+    /// the manifest has no window; the records had to say it
+    derived: bool,
+}
+
+impl Taken {
+    fn read(manifest: &RunManifest, records: &dyn RecordSource, prices: &Prices) -> Result<Self> {
+        let targets = manifest.targets.len();
+        let extents = Extents::read(manifest, records)?;
+        let (window, derived) = extents.window(manifest);
+        let scenario = &manifest.scenario;
+        let population = |(i, info): (usize, &TargetInfo)| {
+            let own = window.map(|w| extents.own_part(i, w, scenario));
+            let price = prices.find(&info.model, info.simulated).ok().map(|(_, price)| price);
+            Population::new(scenario, manifest.interrupted, own, price)
+        };
+        let mut taken = Self {
+            populations: manifest.targets.iter().enumerate().map(population).collect(),
+            warmup: vec![0; targets],
+            measured: false,
+            replayed: false,
+            derived,
+        };
+        records.each(&mut |record| taken.add(record))?;
+        taken.populations.iter_mut().for_each(Population::in_order);
+        Ok(taken)
+    }
+
+    fn add(&mut self, record: &RequestRecord) -> Result<()> {
+        let (target, targets) = (record.target as usize, self.populations.len());
+        if targets <= target {
+            return Err(wrong(format!(
+                "expected records of {targets} targets, found target number {target} in request {}; are these files of one run?",
+                record.request_id
+            )));
+        }
+        match record.phase {
+            RunPhase::Measured => {
+                self.measured = true;
+                self.populations[target].add(record);
+            }
+            RunPhase::Warmup => self.warmup[target] += 1,
+            RunPhase::Replayed => self.replayed = true,
+            RunPhase::RampUp => {}
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to judge.
+    fn fits(&self, manifest: &RunManifest) -> Result<()> {
+        if self.measured || manifest.targets.iter().any(|t| t.unavailable.is_some()) {
+            return Ok(());
+        }
+        Err(wrong(match manifest.facts.get("records_tail") {
+            Some(why) => format!("expected measured requests, found none: the record file is damaged: {why}"),
+            None if self.replayed => {
+                "expected measured requests, found only answers replayed from a cache on this side: take the cache layer off"
+                    .to_owned()
+            }
+            None => {
+                "expected measured requests, found none: the run ended before its measured window".to_owned()
+            }
+        }))
     }
 }
 
@@ -119,45 +223,7 @@ struct Target {
 
 impl PerformanceAnalyzer for Analyzer {
     fn analyze(&self, run: &RunResult) -> Result<Analysis> {
-        fits(run)?;
-        let manifest = &run.manifest;
-        let setting = Setting {
-            confidence: self.confidence,
-            limit: manifest.scenario.timeout.as_secs_f64(),
-            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
-        };
-        let populations: Vec<Population<'_>> =
-            (0..manifest.targets.len()).map(|i| Population::of(run, i as u32)).collect();
-        let (window, derived) = throughput::window_of(run);
-        let judged: Vec<Target> =
-            populations.iter().enumerate().map(|(i, p)| self.target(run, i, p, window, &setting)).collect();
-        let sides: Vec<Side<'_>> = judged
-            .iter()
-            .zip(&populations)
-            .zip(&manifest.targets)
-            .map(|((t, population), info)| {
-                // a target whose cost is absent has none in the comparison either
-                let price =
-                    t.analysis.cost.value().and_then(|_| self.prices.find(&info.model, info.simulated).ok());
-                Side { population, price: price.map(|(_, price)| price), analysis: &t.analysis }
-            })
-            .collect();
-        let comparison = compare(run, &sides, &setting);
-        let dates: Vec<_> = judged.iter().map(|t| t.price_date).collect();
-        let judgement = judge(run, &populations, &dates, &self.thresholds);
-        let mut not_measured = missing(&judged);
-        not_measured.extend(judgement.not_measured);
-        if derived {
-            not_measured.push("window derived from records: the run was cut off".to_owned());
-        }
-        Ok(Analysis {
-            confidence: self.confidence,
-            comparison,
-            validity: judgement.validity,
-            not_measured,
-            targets: judged.into_iter().map(|t| t.analysis).collect(),
-            ..Analysis::empty(manifest)
-        })
+        self.analyze_from(&run.manifest, &run.records)
     }
 }
 
@@ -171,33 +237,8 @@ impl ProviderComparator for Analyzer {
     }
 }
 
-/// Whether the records belong to the manifest and there is anything to judge.
-fn fits(run: &RunResult) -> Result<()> {
-    let wrong = |message: String| Err(Error::new("analysis.analyze", ErrorCode::InvalidInput, message));
-    let targets = run.manifest.targets.len();
-    if targets == 0 {
-        return wrong("expected a run with at least one target, found none".to_owned());
-    }
-    if let Some(r) = run.records.iter().find(|r| targets <= r.target as usize) {
-        return wrong(format!(
-            "expected records of {targets} targets, found target number {} in request {}; are these files of one run?",
-            r.target, r.request_id
-        ));
-    }
-    let measured = run.records.iter().any(|r| r.phase == RunPhase::Measured);
-    if !measured && run.manifest.targets.iter().all(|t| t.unavailable.is_none()) {
-        return wrong(match run.manifest.facts.get("records_tail") {
-            Some(why) => format!("expected measured requests, found none: the record file is damaged: {why}"),
-            None if run.records.iter().any(|r| r.phase == RunPhase::Replayed) => {
-                "expected measured requests, found only answers replayed from a cache on this side: take the cache layer off"
-                    .to_owned()
-            }
-            None => {
-                "expected measured requests, found none: the run ended before its measured window".to_owned()
-            }
-        });
-    }
-    Ok(())
+fn wrong(message: String) -> Error {
+    Error::new("analysis.analyze", ErrorCode::InvalidInput, message)
 }
 
 fn error_rate(ok: u64, failed: u64, setting: &Setting) -> Measured<Estimate> {
@@ -210,33 +251,6 @@ fn error_rate(ok: u64, failed: u64, setting: &Setting) -> Measured<Estimate> {
         }
         Err(_) => Measured::absent("no request ended"),
     }
-}
-
-fn count<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for name in names {
-        *counts.entry(name.to_owned()).or_insert(0) += 1;
-    }
-    counts
-}
-
-fn connections_opened(population: &Population<'_>) -> Option<u64> {
-    let known: Vec<bool> = population.requests.iter().filter_map(|r| r.record.connection.reused).collect();
-    (!known.is_empty()).then(|| known.into_iter().filter(|reused| !reused).count() as u64)
-}
-
-/// Means of the numbers a server reported about itself.
-fn reported_means(population: &Population<'_>) -> BTreeMap<String, f64> {
-    let mut sums: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
-    for request in population.ok() {
-        for (key, value) in &request.record.reported {
-            if let Reported::Number(x) = value {
-                let sum = sums.entry(key).or_default();
-                *sum = (sum.0 + x, sum.1 + 1);
-            }
-        }
-    }
-    sums.into_iter().map(|(key, (sum, n))| (key.to_owned(), sum / n as f64)).collect()
 }
 
 /// What could not be measured, one line for each reason, with the targets it concerns.

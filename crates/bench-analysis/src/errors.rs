@@ -3,30 +3,45 @@
 use llms_core::bench::{ErrorGroup, RecordOutcome, RequestRecord};
 use llms_core::error::ErrorCode;
 
-/// Groups the failures among `records`; the sample of a group is the first that was scheduled.
-///
-/// Counted by code, never by text. Groups of one size stay in the order of their first failure.
-pub fn group<'a>(records: impl Iterator<Item = &'a RequestRecord>) -> Vec<ErrorGroup> {
-    let mut groups: Vec<ErrorGroup> = Vec::new();
-    for record in records {
-        let RecordOutcome::Failed(error) = &record.outcome else { continue };
-        let same =
-            |g: &&mut ErrorGroup| (g.code, g.phase, g.status) == (error.code, error.phase, error.status);
-        if let Some(known) = groups.iter_mut().find(same) {
-            known.count += 1;
-        } else {
-            groups.push(ErrorGroup {
-                code: error.code,
-                phase: error.phase,
-                status: error.status,
-                count: 1,
-                sample: error.clone(),
-                advice: advice(error.code).to_owned(),
-            });
+use crate::tally::Place;
+
+/// Failures counted by code, phase and status, never by text; of each group the first that was scheduled is the sample.
+#[derive(Clone, Debug, Default)]
+pub struct Groups(Vec<(Place, ErrorGroup)>);
+
+impl Groups {
+    /// Counts a record that failed; others are passed over.
+    pub(crate) fn add(&mut self, record: &RequestRecord, place: Place) {
+        let RecordOutcome::Failed(error) = &record.outcome else { return };
+        let same = |g: &ErrorGroup| (g.code, g.phase, g.status) == (error.code, error.phase, error.status);
+        match self.0.iter_mut().find(|(_, g)| same(g)) {
+            Some((first, group)) => {
+                group.count += 1;
+                if place < *first {
+                    *first = place;
+                    group.sample = error.clone();
+                }
+            }
+            None => self.0.push((
+                place,
+                ErrorGroup {
+                    code: error.code,
+                    phase: error.phase,
+                    status: error.status,
+                    count: 1,
+                    sample: error.clone(),
+                    advice: advice(error.code).to_owned(),
+                },
+            )),
         }
     }
-    groups.sort_by_key(|g| std::cmp::Reverse(g.count));
-    groups
+
+    /// Most frequent first; groups of one size in the order of their first failure.
+    pub fn by_size(&self) -> Vec<ErrorGroup> {
+        let mut groups = self.0.clone();
+        groups.sort_by_key(|(first, g)| (std::cmp::Reverse(g.count), *first));
+        groups.into_iter().map(|(_, g)| g).collect()
+    }
 }
 
 /// What to do about a code.

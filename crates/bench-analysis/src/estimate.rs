@@ -2,6 +2,7 @@
 
 use llms_core::bench::{Bounded, Estimate, Measured, QuantileEstimate};
 
+use crate::clusters::clusters;
 use crate::stats::dependence::{batch_means, ljung_box, quantile_estimate_sorted};
 use crate::stats::interval::{Interval, StatsError};
 use crate::stats::mean::{studentized_bootstrap, t_interval};
@@ -69,7 +70,7 @@ pub fn level_name(p: f64) -> String {
 }
 
 /// The sentence for a sample that is too small for its percentile.
-fn too_small(p: f64, confidence: f64, have: usize) -> String {
+pub(crate) fn too_small(p: f64, confidence: f64, have: usize) -> String {
     let needed = smallest_n_two_sided(p, confidence).unwrap_or(u64::MAX);
     format!(
         "n too small: {} needs {needed} values for a {} % interval, have {have}",
@@ -199,16 +200,16 @@ pub fn quantiles(all: &[f64], success: &[f64], setting: &Setting) -> Vec<Quantil
 
 /// Quantiles of values that come in clusters (the gaps of a request): interval at the effective n of the clusters.
 ///
-/// `clusters`: one slice of values a request. Variance of the share below the quantile from the clusters
-/// (Woodruff 1952), `nₑ = p(1−p)/var`, then exact order-statistic ranks for nₑ. No interval below 20 clusters.
-pub fn clustered_quantiles(clusters: &[Vec<f64>], setting: &Setting) -> Vec<QuantileEstimate> {
-    let pooled: Vec<f64> = clusters.iter().flatten().copied().collect();
+/// `pooled`: the values, one cluster behind the other; `lengths`: how many each has, none of them 0. Variance of the share
+/// below the quantile from the clusters (Woodruff 1952), `nₑ = p(1−p)/var`, then exact order-statistic ranks for nₑ. No
+/// interval below 20 clusters.
+pub fn clustered_quantiles(pooled: &[f64], lengths: &[u32], setting: &Setting) -> Vec<QuantileEstimate> {
     let sample = Sample::new(pooled);
     LEVELS
         .iter()
         .map(|&p| {
             let one = match &sample {
-                Ok(s) => clustered_quantile(clusters, s, p, setting),
+                Ok(s) => clustered_quantile(pooled, lengths, s, p, setting),
                 Err(_) => Measured::absent("no values"),
             };
             QuantileEstimate { p, all: one.clone(), success: one }
@@ -217,12 +218,12 @@ pub fn clustered_quantiles(clusters: &[Vec<f64>], setting: &Setting) -> Vec<Quan
 }
 
 fn clustered_quantile(
-    clusters: &[Vec<f64>],
+    pooled: &[f64],
+    lengths: &[u32],
     sample: &Sample,
     p: f64,
     setting: &Setting,
 ) -> Measured<Estimate> {
-    const LEAST_CLUSTERS: usize = 20;
     let n = sample.len();
     if (n as u64) < smallest_n_two_sided(p, setting.confidence).unwrap_or(u64::MAX) {
         return Measured::absent(too_small(p, setting.confidence, n));
@@ -231,43 +232,53 @@ fn clustered_quantile(
         Ok(v) => v,
         Err(e) => return Measured::absent(e.to_string()),
     };
-    let filled = clusters.iter().filter(|c| !c.is_empty()).count();
-    if filled < LEAST_CLUSTERS {
-        let why =
-            format!("gaps of one request depend on one another: {filled} requests, {LEAST_CLUSTERS} needed");
-        return Measured::Value(setting.point(value, n as u64, "pooled, type 7", why));
-    }
     let n_f = n as f64;
     let share = sample.values().partition_point(|v| *v <= value) as f64 / n_f;
-    let residuals: f64 = clusters
-        .iter()
-        .filter(|c| !c.is_empty())
+    let residuals: f64 = clusters(pooled, lengths)
         .map(|c| {
             let below = c.iter().filter(|v| **v <= value).count() as f64;
             (below - share * c.len() as f64).powi(2)
         })
         .sum();
+    let bounds = |low: f64, high: f64| {
+        (sample.order_statistic(low as usize), sample.order_statistic((high as usize).min(n)))
+    };
+    interval_of_clusters(value, (p, share, n_f), (lengths.len(), residuals), "type 7", setting, bounds)
+}
+
+/// The estimate of a pooled quantile: `of` its level, the share of values up to it and their number; `clusters` how many
+/// there are and `Σ (B − s n)²` over them; `bounds` the values of two ranks.
+pub(crate) fn interval_of_clusters(
+    value: f64,
+    of: (f64, f64, f64),
+    clusters: (usize, f64),
+    kind: &str,
+    setting: &Setting,
+    bounds: impl Fn(f64, f64) -> (f64, f64),
+) -> Measured<Estimate> {
+    const LEAST_CLUSTERS: usize = 20;
+    let ((p, share, n), (filled, residuals)) = (of, clusters);
+    let plain = |why| Measured::Value(setting.point(value, n as u64, format!("pooled, {kind}"), why));
+    if filled < LEAST_CLUSTERS {
+        return plain(format!(
+            "gaps of one request depend on one another: {filled} requests, {LEAST_CLUSTERS} needed"
+        ));
+    }
     let k = filled as f64;
-    let variance = k / (k - 1.0) * residuals / (n_f * n_f);
-    let effective = if variance == 0.0 { n_f } else { (share * (1.0 - share) / variance).min(n_f) };
+    let variance = k / (k - 1.0) * residuals / (n * n);
+    let effective = if variance <= 0.0 { n } else { (share * (1.0 - share) / variance).min(n) };
     let ranks = quantile_ranks((effective.floor() as usize).max(1), p, setting.confidence);
     let Some((Some(low), Some(high))) = ranks.ok().map(|r| (r.lower, r.upper)) else {
         let why = format!("gaps of one request depend on one another: worth {effective:.0} independent ones");
-        let mut estimate = setting.point(value, n as u64, "pooled, type 7", why);
+        let mut estimate = setting.point(value, n as u64, format!("pooled, {kind}"), why);
         estimate.ess = Some(effective);
         return Measured::Value(estimate);
     };
-    let scale = n_f / effective.floor();
-    let interval = Interval::new(
-        sample.order_statistic(((low - 1) as f64 * scale).floor() as usize + 1).min(value),
-        sample.order_statistic((high as f64 * scale).ceil() as usize).max(value),
-    );
-    let mut estimate = setting.estimate(
-        value,
-        interval,
-        n as u64,
-        "order statistics at the effective n, requests as clusters, type 7",
-    );
+    let scale = n / effective.floor();
+    let (low, high) = bounds(((low - 1) as f64 * scale).floor() + 1.0, (high as f64 * scale).ceil());
+    let interval = Interval::new(low.min(value), high.max(value));
+    let method = format!("order statistics at the effective n, requests as clusters, {kind}");
+    let mut estimate = setting.estimate(value, interval, n as u64, method);
     estimate.ess = Some(effective);
     Measured::Value(estimate)
 }

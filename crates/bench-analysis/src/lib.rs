@@ -3,12 +3,14 @@
 //! Judging is a step of its own over recorded data: nothing here reads a clock, a file or a socket, and whatever draws
 //! random numbers takes its seed as an argument, so that the same records always give the same verdict.
 //!
-//! [`request`] (one record) → [`population`] (one target's measured requests) → [`summary`], [`throughput`], [`errors`],
+//! [`request`] (one record) → [`row`] (what is kept of it), [`tally`] and [`clusters`] (what is counted) →
+//! [`population`] (one target's measured requests) → [`summary`], [`throughput`], [`errors`],
 //! [`cost`] → [`compare`] (pairs of targets) and [`validity`]; [`Analyzer`] puts them together. [`stats`] knows nothing of
 //! all this and works on slices of numbers. While a run goes on, [`search`] and [`stop`] steer it by the same statistics
 //! through traits of `llms_core::bench::policy`.
 
 mod analyzer;
+pub mod clusters;
 pub mod compare;
 mod contract;
 pub mod cost;
@@ -16,11 +18,13 @@ pub mod errors;
 pub mod estimate;
 pub mod population;
 pub mod request;
+pub mod row;
 pub mod search;
 pub mod soak;
 pub mod stats;
 pub mod stop;
 pub mod summary;
+pub mod tally;
 pub mod throughput;
 pub mod validity;
 

@@ -58,7 +58,7 @@ pub const STALL_AT_LEAST: f64 = 0.2;
 pub const STALL_TIMES_MEDIAN: f64 = 5.0;
 
 /// Signed seconds from `earlier` to `later`, exact to the nanosecond.
-fn seconds(later: Timestamp, earlier: Timestamp) -> f64 {
+pub(crate) fn seconds(later: Timestamp, earlier: Timestamp) -> f64 {
     let nanos = i128::from(later.as_nanos()) - i128::from(earlier.as_nanos());
     nanos as f64 / 1e9
 }
@@ -77,7 +77,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn chunks(&self) -> &'a [ChunkStamp] {
+    /// Its token-bearing chunks; none where it was not streamed.
+    pub(crate) fn chunks(&self) -> &'a [ChunkStamp] {
         if self.streamed { &self.record.chunks } else { &[] }
     }
 

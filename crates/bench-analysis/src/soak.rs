@@ -290,7 +290,7 @@ impl SoakLog {
         manifest.planned = Vec::new();
         let run = RunResult { manifest, records: std::mem::take(&mut self.sample) };
         let population = Population::of(&run, 0);
-        let judged = judge(&run, &[population], &[None], &Thresholds::default());
+        let judged = judge(&run.manifest, &[population], &[None], &Thresholds::default());
         (judged.validity, judged.not_measured)
     }
 }

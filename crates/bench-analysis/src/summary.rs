@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use llms_core::bench::{Measured, MetricDef, MetricSummary, Origin, metric};
+use llms_core::bench::{MetricDef, MetricSummary, Origin, metric};
 
-use crate::estimate::{Series, Setting, clustered_quantiles, quantiles};
+use crate::estimate::{Series, Setting, quantiles};
 use crate::population::{Population, Standing};
-use crate::stats::mean::t_interval;
-use crate::stats::summary::{mean, variance};
+use crate::stats::summary::variance;
 
 /// Latencies that a user waits for: a failed request ranks as +∞ in them. Other metrics are defined on successes only.
 pub const RANKS_FAILURES: [&str; 5] = ["ttft", "ttfat", "e2e", "tpot", "tpot_adj"];
@@ -25,12 +24,12 @@ pub struct Values {
 }
 
 /// Collects a per-request metric over a population.
-pub fn values(population: &Population<'_>, name: &str, origin: Origin) -> Values {
+pub fn values(population: &Population, name: &str, origin: Origin) -> Values {
     let ranks = RANKS_FAILURES.contains(&name);
     let everybody = OF_ALL_REQUESTS.contains(&name);
     let mut values = Values::default();
-    for request in &population.requests {
-        match population.standing(request.record) {
+    for request in population.rows.iter() {
+        match population.standing(&request) {
             Standing::Ok => {
                 if let Some(v) = request.value(name, origin) {
                     values.all.push(v);
@@ -48,7 +47,7 @@ pub fn values(population: &Population<'_>, name: &str, origin: Origin) -> Values
         }
     }
     // a stream metric that no success has (not streamed, tokens unknown) says nothing about failures either
-    if values.success.is_empty() && population.ok().next().is_some() {
+    if values.success.is_empty() && 0 < population.counts().0 {
         values.all.clear();
     }
     values
@@ -70,48 +69,12 @@ pub fn summarize(name: String, unit: &str, values: &Values, setting: &Setting) -
     }
 }
 
-/// Summary of values that come in clusters: pooled quantiles, mean with requests as the unit.
-fn summarize_clusters(def: &MetricDef, clusters: &[Vec<f64>], setting: &Setting) -> Option<MetricSummary> {
-    let pooled: Vec<f64> = clusters.iter().flatten().copied().collect();
-    if pooled.is_empty() {
-        return None;
-    }
-    let n = pooled.len() as u64;
-    let centre = mean(&pooled);
-    // ratio estimator of the pooled mean: residual sums of the requests, linearised
-    let k = clusters.iter().filter(|c| !c.is_empty()).count();
-    let per_request = n as f64 / k as f64;
-    let linear: Vec<f64> = clusters
-        .iter()
-        .filter(|c| !c.is_empty())
-        .map(|c| centre + c.iter().map(|v| v - centre).sum::<f64>() / per_request)
-        .collect();
-    let estimate = match t_interval(&linear, setting.confidence) {
-        Ok(t) => {
-            let interval = t.interval.map(|v| v + (centre - t.mean));
-            setting.estimate(centre, interval, n, "t, requests as clusters")
-        }
-        Err(e) => setting.point(centre, n, "mean", e.to_string()),
-    };
-    Some(MetricSummary {
-        metric: def.name.to_owned(),
-        unit: def.unit.to_owned(),
-        n,
-        n_failed: 0,
-        mean: Measured::Value(estimate),
-        sd: variance(&pooled).map(f64::sqrt),
-        min: pooled.iter().copied().reduce(f64::min),
-        max: pooled.iter().copied().reduce(f64::max),
-        quantiles: clustered_quantiles(clusters, setting),
-    })
-}
-
 /// Every metric of the table that this target has, and a line for each that it lacks.
 ///
 /// `costs`: dollars of each successful request that could be priced, in order. Metrics with an origin appear under their
 /// bare name for the headline origin; under open loop the other origin stands beside, with its suffix.
 pub fn metrics(
-    population: &Population<'_>,
+    population: &Population,
     costs: &[f64],
     both_origins: bool,
     setting: &Setting,
@@ -120,18 +83,8 @@ pub fn metrics(
     let mut absent = Vec::new();
     for def in metric::METRICS.iter().filter(|m| m.per_request) {
         let summary = match def.name {
-            "icl" => {
-                let clusters: Vec<Vec<f64>> = population.ok().map(|r| r.icl().collect()).collect();
-                summarize_clusters(def, &clusters, setting)
-            }
-            "itl" => {
-                let spread = |list: Vec<(f64, u64)>| {
-                    list.into_iter().flat_map(|(gap, k)| std::iter::repeat_n(gap, k as usize)).collect()
-                };
-                let clusters: Vec<Vec<f64>> =
-                    population.ok().filter_map(super::request::Request::itl).map(spread).collect();
-                summarize_clusters(def, &clusters, setting)
-            }
+            "icl" => population.tally.icl.summary(def, setting),
+            "itl" => population.tally.itl.summary(def, setting),
             "cost" => {
                 let values = Values { all: costs.to_vec(), success: costs.to_vec() };
                 (!costs.is_empty()).then(|| summarize(def.name.to_owned(), def.unit, &values, setting))

@@ -4,8 +4,8 @@
 //! SLO attainment count the requests *scheduled* in the window, wherever they ended. Ramp and drain are outside.
 
 use llms_core::bench::{
-    Estimate, Load, Measured, Objective, ObjectiveVerdict, Order, Origin, RequestJudge, RequestRecord,
-    RunPhase, RunResult, Scenario, Slo, Throughput, Window,
+    Estimate, Load, Measured, Objective, ObjectiveVerdict, Origin, RequestJudge, RequestRecord, Scenario,
+    Slo, Throughput, Window,
 };
 use llms_core::time::Timestamp;
 
@@ -18,19 +18,13 @@ use crate::stats::proportion::{clopper_pearson, garwood, wilson};
 /// Sections of the window whose rates give the interval of the token rate.
 const SECTIONS: usize = 20;
 /// Fewest chunks a section should hold on average for that interval.
-const CHUNKS_PER_SECTION: usize = 5;
+const CHUNKS_PER_SECTION: u64 = 5;
 
 /// All rates of one target.
-pub fn throughput(
-    population: &Population<'_>,
-    window: Option<Window>,
-    scenario: &Scenario,
-    setting: &Setting,
-) -> Throughput {
-    let window = window.map(|w| own_part(w, population, scenario));
-    let length = window.map_or(0.0, |w| w.end.saturating_since(w.start).as_secs_f64());
+pub fn throughput(population: &Population, scenario: &Scenario, setting: &Setting) -> Throughput {
+    let length = population.window.map_or(0.0, seconds_of);
     let slo_attainment = attainment(population, &scenario.slo, setting);
-    let Some(window) = window.filter(|_| 0.0 < length) else {
+    let Some(inside) = &population.tally.in_window else {
         let none = || "the measured window has no length";
         return Throughput {
             window_s: length,
@@ -42,66 +36,24 @@ pub fn throughput(
             slo_attainment,
         };
     };
-    let inside = |t: Timestamp| window.start <= t && t < window.end;
-    let answers = population.ok().filter(|r| r.last_content().is_some_and(inside)).count() as u64;
     let goodput = if scenario.slo.is_empty() {
         Measured::absent("no SLO given")
     } else {
-        let good = population.requests.iter().filter(|r| is_good(r, population, &scenario.slo)).count();
-        rate(good as u64, length, setting)
+        rate(population.tally.good.0, length, setting)
     };
     Throughput {
         window_s: length,
-        requests: rate(answers, length, setting),
-        output_tokens: token_rate(population, window, length, setting),
+        requests: rate(inside.answers, length, setting),
+        output_tokens: token_rate(inside, length, setting),
         offered: match scenario.load {
-            Load::Open { .. } => {
-                let scheduled = population.requests.iter().filter(|r| inside(r.record.scheduled)).count();
-                Measured::Value(scheduled as f64 / length)
-            }
+            Load::Open { .. } => Measured::Value(inside.scheduled as f64 / length),
             Load::Closed { .. } => {
                 Measured::absent("closed loop: completions set the pace, nothing is offered")
             }
         },
-        mean_in_flight: Measured::Value(in_flight_seconds(population, window) / length),
+        mean_in_flight: Measured::Value(inside.in_flight_ns as f64 / 1e9 / length),
         goodput,
         slo_attainment,
-    }
-}
-
-/// The measured window, and whether it had to be derived: a run that was cut off wrote none, and its measured records say
-/// from when (first schedule) to when (last end) it measured. `None` when nothing measured has ended either.
-pub fn window_of(run: &RunResult) -> (Option<Window>, bool) {
-    if run.manifest.window.is_some() {
-        return (run.manifest.window, false);
-    }
-    let measured = || run.records.iter().filter(|r| r.phase == RunPhase::Measured);
-    let start = measured().map(|r| r.scheduled).min();
-    let last = measured().filter_map(|r| r.end).max();
-    let window = start.zip(last).map(|(start, last)| {
-        // the end is exclusive, and the last answer is inside
-        let end = Timestamp::from_nanos(last.as_nanos() + 1);
-        Window { start, end, drained: end }
-    });
-    (window, window.is_some())
-}
-
-/// The part of the window that belongs to this target. Interleaved targets share the whole; targets measured one after
-/// the other have their own stretch of it each, from the first to the last send (closed loop: to the end of the last
-/// answer, as the next request would have been ready then).
-fn own_part(window: Window, population: &Population<'_>, scenario: &Scenario) -> Window {
-    if scenario.order == Order::Interleaved {
-        return window;
-    }
-    let scheduled = || population.requests.iter().map(|r| r.record.scheduled);
-    let ended = population.requests.iter().filter_map(|r| r.record.end);
-    let last = match scenario.load {
-        Load::Open { .. } => scheduled().max(),
-        Load::Closed { .. } => ended.max(),
-    };
-    match (scheduled().min(), last) {
-        (Some(first), Some(last)) => Window { start: first, end: last, ..window },
-        _ => window,
     }
 }
 
@@ -116,13 +68,8 @@ fn rate(count: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
 /// Whether a request ended well with every limit met.
 ///
 /// A limit on a gap (ICL, ITL) holds for every gap of the request. A limit on a pace (TPOT and its like) is met by an answer
-/// too short to have one; a limit on a metric that could not be measured is not met.
-pub fn is_good(request: &Request<'_>, population: &Population<'_>, slos: &[Slo]) -> bool {
-    meets(request, population.headline, slos)
-}
-
-/// [`is_good`] where a bare latency name starts at `headline`.
-fn meets(request: &Request<'_>, headline: Origin, slos: &[Slo]) -> bool {
+/// too short to have one; a limit on a metric that could not be measured is not met. A bare latency name starts at `headline`.
+pub fn meets(request: &Request<'_>, headline: Origin, slos: &[Slo]) -> bool {
     request.record.is_ok()
         && slos.iter().all(|slo| {
             let limit = slo.limit.below.as_secs_f64();
@@ -139,7 +86,7 @@ fn meets(request: &Request<'_>, headline: Origin, slos: &[Slo]) -> bool {
         })
 }
 
-/// [`is_good`] one record at a time, while a run goes on.
+/// [`meets`] one record at a time, while a run goes on.
 #[derive(Clone, Debug)]
 pub struct SloJudge {
     slos: Vec<Slo>,
@@ -185,19 +132,17 @@ fn too_short_for(metric: &str, request: &Request<'_>) -> bool {
     }
 }
 
-/// Requests that met all of `slos`, and those that count: one the user cut off is neither good nor bad.
-fn good_of(population: &Population<'_>, slos: &[Slo]) -> (u64, u64) {
+/// Requests that count: one the user cut off is neither good nor bad.
+fn judged(population: &Population) -> u64 {
     let (_, _, censored) = population.counts();
-    let unknown = if population.censored_rank { 0 } else { censored };
-    let good = population.requests.iter().filter(|r| is_good(r, population, slos)).count() as u64;
-    (good, population.requests.len() as u64 - unknown)
+    population.rows.len() as u64 - if population.censored_rank { 0 } else { censored }
 }
 
-fn attainment(population: &Population<'_>, slos: &[Slo], setting: &Setting) -> Measured<Estimate> {
+fn attainment(population: &Population, slos: &[Slo], setting: &Setting) -> Measured<Estimate> {
     if slos.is_empty() {
         return Measured::absent("no SLO given");
     }
-    let (good, n) = good_of(population, slos);
+    let (good, n) = (population.tally.good.0, judged(population));
     match wilson(good, n, setting.confidence) {
         Ok(interval) => Measured::Value(setting.estimate(good as f64 / n as f64, interval, n, "Wilson")),
         Err(_) => Measured::absent("no request was scheduled in the window"),
@@ -205,12 +150,12 @@ fn attainment(population: &Population<'_>, slos: &[Slo], setting: &Setting) -> M
 }
 
 /// Each SLO on its own: the share that met it (failures did not), and whether that is the share asked for.
-pub fn objectives(population: &Population<'_>, slos: &[Slo], setting: &Setting) -> Vec<Objective> {
-    slos.iter().map(|slo| objective(population, slo, setting)).collect()
+pub fn objectives(population: &Population, slos: &[Slo], setting: &Setting) -> Vec<Objective> {
+    let n = judged(population);
+    slos.iter().zip(&population.tally.good.1).map(|(slo, good)| objective(slo, *good, n, setting)).collect()
 }
 
-fn objective(population: &Population<'_>, slo: &Slo, setting: &Setting) -> Objective {
-    let (good, n) = good_of(population, std::slice::from_ref(slo));
+fn objective(slo: &Slo, good: u64, n: u64, setting: &Setting) -> Objective {
     let interval = clopper_pearson(good, n, setting.confidence).ok();
     let verdict = match (slo.share, interval) {
         (None, _) => ObjectiveVerdict::NotJudged,
@@ -225,61 +170,105 @@ fn objective(population: &Population<'_>, slo: &Slo, setting: &Setting) -> Objec
     Objective { slo: slo.to_string(), wanted: slo.share, attained, verdict }
 }
 
-/// Σ over requests of the time between `sent` and `end` that lies in the window, seconds.
-fn in_flight_seconds(population: &Population<'_>, window: Window) -> f64 {
-    let overlap = |r: &Request<'_>| {
-        let start = r.record.sent?.max(window.start);
-        let end = r.record.end.unwrap_or(window.drained).min(window.end);
-        Some(end.saturating_since(start).as_secs_f64())
-    };
-    population.requests.iter().filter_map(overlap).sum()
+/// Seconds of a window.
+fn seconds_of(window: Window) -> f64 {
+    window.end.saturating_since(window.start).as_secs_f64()
 }
 
-/// Tokens with their arrival: counts of chunks where known, else the request's tokens spread evenly over its chunks.
-fn arrivals(request: &Request<'_>) -> Option<Vec<(Timestamp, f64)>> {
+/// What of a target's requests lies in its window.
+#[derive(Clone, Debug)]
+pub(crate) struct InWindow {
+    window: Window,
+    /// answers whose last content came in it
+    answers: u64,
+    /// requests scheduled in it
+    scheduled: u64,
+    /// Σ of the time between `sent` and `end` in it
+    in_flight_ns: u128,
+    /// tokens that arrived in each section of it
+    sections: [f64; SECTIONS],
+    /// tokens, and the chunks that brought them
+    tokens: f64,
+    chunks: u64,
+    /// answers without a token count
+    unknown: u64,
+}
+
+impl InWindow {
+    /// Nothing yet; `None` for a window without length.
+    pub(crate) fn new(window: Window) -> Option<Self> {
+        (window.start < window.end).then_some(Self {
+            window,
+            answers: 0,
+            scheduled: 0,
+            in_flight_ns: 0,
+            sections: [0.0; SECTIONS],
+            tokens: 0.0,
+            chunks: 0,
+            unknown: 0,
+        })
+    }
+
+    fn inside(&self, at: Timestamp) -> bool {
+        self.window.start <= at && at < self.window.end
+    }
+
+    /// Counts a request.
+    pub(crate) fn add(&mut self, request: &Request<'_>) {
+        let record = request.record;
+        let answered = record.is_ok() && request.last_content().is_some_and(|at| self.inside(at));
+        self.answers += u64::from(answered);
+        self.scheduled += u64::from(self.inside(record.scheduled));
+        if let Some(sent) = record.sent {
+            let end = record.end.unwrap_or(self.window.drained).min(self.window.end);
+            self.in_flight_ns += end.saturating_since(sent.max(self.window.start)).as_nanos();
+        }
+        if !arrivals(request, |at, tokens| self.arrived(at, tokens)) {
+            self.unknown += 1;
+        }
+    }
+
+    fn arrived(&mut self, at: Timestamp, tokens: f64) {
+        if self.inside(at) {
+            let share = at.saturating_since(self.window.start).as_secs_f64() / seconds_of(self.window);
+            self.sections[((share * SECTIONS as f64) as usize).min(SECTIONS - 1)] += tokens;
+            self.tokens += tokens;
+            self.chunks += 1;
+        }
+    }
+}
+
+/// Tokens with their arrival: counts of chunks where known, else the request's tokens spread evenly over its chunks. `false`
+/// when nobody knows how many there were.
+fn arrivals(request: &Request<'_>, mut arrived: impl FnMut(Timestamp, f64)) -> bool {
     let chunks = &request.record.chunks;
     if !request.streamed || chunks.is_empty() {
-        let Some(end) = request.record.end.filter(|_| request.record.is_ok()) else {
-            return Some(Vec::new());
-        };
-        return Some(vec![(end, request.output_tokens()? as f64)]);
-    }
-    if chunks.iter().all(|c| c.tokens.is_some()) {
-        return Some(chunks.iter().map(|c| (c.stamp.arrival(), f64::from(c.tokens.unwrap_or(0)))).collect());
-    }
-    match request.visible_tokens() {
-        Some(tokens) => {
-            let each = tokens as f64 / chunks.len() as f64;
-            Some(chunks.iter().map(|c| (c.stamp.arrival(), each)).collect())
+        let Some(end) = request.record.end.filter(|_| request.record.is_ok()) else { return true };
+        let tokens = request.output_tokens();
+        if let Some(tokens) = tokens {
+            arrived(end, tokens as f64);
         }
-        // a stream that broke before its usage came: what arrived is at least one token a chunk
-        None if !request.record.is_ok() => Some(chunks.iter().map(|c| (c.stamp.arrival(), 1.0)).collect()),
-        None => None,
+        return tokens.is_some();
     }
+    let each = if chunks.iter().all(|c| c.tokens.is_some()) {
+        None
+    } else {
+        match request.visible_tokens() {
+            Some(tokens) => Some(tokens as f64 / chunks.len() as f64),
+            // a stream that broke before its usage came: what arrived is at least one token a chunk
+            None if !request.record.is_ok() => Some(1.0),
+            None => return false,
+        }
+    };
+    for chunk in chunks {
+        arrived(chunk.stamp.arrival(), each.unwrap_or_else(|| f64::from(chunk.tokens.unwrap_or(0))));
+    }
+    true
 }
 
-fn token_rate(
-    population: &Population<'_>,
-    window: Window,
-    length: f64,
-    setting: &Setting,
-) -> Measured<Estimate> {
-    let mut sections = [0.0; SECTIONS];
-    let (mut total, mut chunks, mut unknown) = (0.0, 0_usize, 0_u64);
-    for request in &population.requests {
-        let Some(list) = arrivals(request) else {
-            unknown += 1;
-            continue;
-        };
-        for (at, tokens) in list {
-            if window.start <= at && at < window.end {
-                let place = at.saturating_since(window.start).as_secs_f64() / length * SECTIONS as f64;
-                sections[(place as usize).min(SECTIONS - 1)] += tokens;
-                total += tokens;
-                chunks += 1;
-            }
-        }
-    }
+fn token_rate(inside: &InWindow, length: f64, setting: &Setting) -> Measured<Estimate> {
+    let InWindow { sections, tokens: total, chunks, unknown, .. } = inside;
+    let (total, chunks, unknown) = (*total, *chunks, *unknown);
     if 0 < unknown {
         return Measured::absent(format!("{unknown} answers came without a token count"));
     }
@@ -287,16 +276,16 @@ fn token_rate(
         return Measured::absent("no token arrived in the window");
     }
     let value = total / length;
-    if chunks < SECTIONS * CHUNKS_PER_SECTION {
-        let why =
-            format!("{chunks} chunks are too few for an interval, {} needed", SECTIONS * CHUNKS_PER_SECTION);
-        return Measured::Value(setting.point(value, chunks as u64, "tokens / window", why));
+    let needed = SECTIONS as u64 * CHUNKS_PER_SECTION;
+    if chunks < needed {
+        let why = format!("{chunks} chunks are too few for an interval, {needed} needed");
+        return Measured::Value(setting.point(value, chunks, "tokens / window", why));
     }
     let rates: Vec<f64> = sections.iter().map(|t| t * SECTIONS as f64 / length).collect();
     match t_interval(&rates, setting.confidence) {
         Ok(t) => {
             let mut estimate =
-                setting.estimate(value, t.interval, chunks as u64, "batch means, 20 sections of the window");
+                setting.estimate(value, t.interval, chunks, "batch means, 20 sections of the window");
             // a rate is never negative
             if t.interval.low < 0.0 {
                 estimate.low = Some(llms_core::bench::Bounded::finite(0.0));

@@ -7,9 +7,8 @@ mod evidence;
 mod pairs;
 mod ranking;
 
-use llms_core::bench::{Comparison, RunResult, TargetAnalysis};
+use llms_core::bench::{Comparison, RunManifest, TargetAnalysis};
 
-use crate::cost::Price;
 use crate::estimate::Setting;
 use crate::population::Population;
 
@@ -19,19 +18,19 @@ pub use pairs::{METRIC_COST, METRIC_SUCCESS, PairedValues, difference, log_ratio
 #[derive(Debug)]
 pub struct Side<'a> {
     /// its measured requests
-    pub population: &'a Population<'a>,
-    /// its price, where known
-    pub price: Option<&'a Price>,
+    pub population: &'a Population,
+    /// its answers have a price
+    pub priced: bool,
     /// what has been said about it alone
     pub analysis: &'a TargetAnalysis,
 }
 
 /// Compares all targets of a run; `None` below two.
-pub fn compare(run: &RunResult, sides: &[Side<'_>], setting: &Setting) -> Option<Comparison> {
+pub fn compare(manifest: &RunManifest, sides: &[Side<'_>], setting: &Setting) -> Option<Comparison> {
     if sides.len() < 2 {
         return None;
     }
-    let family = pairs::family(run, sides);
+    let family = pairs::family(manifest, sides);
     let tested = pairs::test_all(sides, &family, setting);
     let standing = ranking::Standing::new(sides, &tested.pairs);
     Some(Comparison {

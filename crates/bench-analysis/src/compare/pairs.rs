@@ -1,16 +1,12 @@
 //! Pairs of targets over the blocks in which both were asked the same prompt.
 
-use std::collections::BTreeMap;
-
-use llms_core::bench::{Bounded, Estimate, Measured, PairComparison, RunResult, Verdict};
-use rust_decimal::prelude::ToPrimitive;
+use llms_core::bench::{Bounded, Estimate, Measured, PairComparison, RunManifest, Verdict};
 
 use super::Side;
 use super::evidence::{Spread, why_at_odds};
-use crate::cost::summary::of_request;
 use crate::estimate::{Setting, is_dependent};
-use crate::population::Standing;
-use crate::request::Request;
+use crate::population::{Population, Standing};
+use crate::row::Row;
 use crate::stats::dependence::effective_size;
 use crate::stats::interval::{Interval, StatsError};
 use crate::stats::multiple::holm;
@@ -29,10 +25,10 @@ const FREE: &str = "one side is free of charge: compared by differences";
 /// The same for two of them.
 const BOTH_FREE: &str = "both sides are free of charge: compared by differences";
 /// The metrics of the family: latencies a user waits for, success, and cost where two targets have a price.
-pub(super) fn family(run: &RunResult, sides: &[Side<'_>]) -> Vec<&'static str> {
-    let mut family = if run.manifest.scenario.streaming { vec!["ttft", "e2e", "tpot"] } else { vec!["e2e"] };
+pub(super) fn family(manifest: &RunManifest, sides: &[Side<'_>]) -> Vec<&'static str> {
+    let mut family = if manifest.scenario.streaming { vec!["ttft", "e2e", "tpot"] } else { vec!["e2e"] };
     family.push(METRIC_SUCCESS);
-    if 2 <= sides.iter().filter(|s| s.price.is_some()).count() {
+    if 2 <= sides.iter().filter(|s| s.priced).count() {
         family.push(METRIC_COST);
     }
     family
@@ -66,25 +62,25 @@ pub struct PairedValues {
 /// Pairs two targets by block. `value` gives the metric of a successful request, `effect` compares two of them; a pair
 /// without an effect is dropped. `ranks_failures`: a failed side enters at infinity (latencies), or its pair is left out
 /// (cost).
-pub fn paired_values<'a>(
-    a: &Side<'a>,
-    b: &Side<'a>,
+pub fn paired_values(
+    a: &Side<'_>,
+    b: &Side<'_>,
     ranks_failures: bool,
-    value: impl Fn(&Side<'a>, &Request<'a>) -> Option<f64>,
+    value: impl Fn(&Side<'_>, &Row) -> Option<f64>,
     effect: impl Fn(f64, f64) -> Option<f64>,
 ) -> PairedValues {
-    // the last attempt of a block is its outcome
-    let by_block: BTreeMap<u64, &Request<'a>> =
-        b.population.requests.iter().map(|r| (r.record.block, r)).collect();
-    let mut last_of_a: BTreeMap<u64, usize> = BTreeMap::new();
-    for (i, request) in a.population.requests.iter().enumerate() {
-        last_of_a.insert(request.record.block, i);
-    }
+    let (in_a, in_b) = (last_of_blocks(a.population), last_of_blocks(b.population));
+    let number_of = |list: &[(u64, usize)], block: u64| {
+        list.binary_search_by_key(&block, |(block, _)| *block).ok().map(|at| list[at].1)
+    };
     let mut pairs = PairedValues::default();
-    for (i, first) in a.population.requests.iter().enumerate() {
-        let block = first.record.block;
-        let (Some(second), true) = (by_block.get(&block), last_of_a[&block] == i) else { continue };
-        match (a.population.standing(first.record), b.population.standing(second.record)) {
+    for (i, first) in a.population.rows.iter().enumerate() {
+        let Some(second) = number_of(&in_b, first.block) else { continue };
+        if number_of(&in_a, first.block) != Some(i) {
+            continue;
+        }
+        let (first, second) = (&first, &b.population.rows.get(second));
+        match (a.population.standing(first), b.population.standing(second)) {
             (Standing::Ok, Standing::Ok) => {
                 if let (Some(x), Some(y)) = (value(a, first), value(b, second))
                     && let Some(d) = effect(x, y)
@@ -110,6 +106,15 @@ pub fn paired_values<'a>(
         }
     }
     pairs
+}
+
+/// Blocks with the number of their last request: the last attempt of a block is its outcome.
+fn last_of_blocks(population: &Population) -> Vec<(u64, usize)> {
+    let mut blocks: Vec<(u64, usize)> =
+        population.rows.iter().enumerate().map(|(i, row)| (row.block, i)).collect();
+    blocks.sort_unstable_by_key(|(block, i)| (*block, std::cmp::Reverse(*i)));
+    blocks.dedup_by_key(|(block, _)| *block);
+    blocks
 }
 
 /// Every pair in every metric, with verdicts.
@@ -221,14 +226,11 @@ fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
 
 fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
     let is_cost = metric == METRIC_COST;
-    let value = |side: &Side<'_>, request: &Request<'_>| {
-        if is_cost {
-            of_request(request, side.price?)?.to_f64()
-        } else {
-            request.value(metric, side.population.headline)
-        }
+    let value = |side: &Side<'_>, row: &Row| {
+        let has = !is_cost || side.priced;
+        has.then(|| row.value(metric, side.population.headline)).flatten()
     };
-    let is_free = |side: &Side<'_>| side.population.ok().any(|r| value(side, r) == Some(0.0));
+    let is_free = |side: &Side<'_>| side.population.ok().any(|r| value(side, &r) == Some(0.0));
     let free = match (is_cost && is_free(a), is_cost && is_free(b)) {
         (false, false) => None,
         (true, true) => Some(BOTH_FREE),

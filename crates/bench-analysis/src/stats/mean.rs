@@ -30,11 +30,22 @@ pub fn t_interval(x: &[f64], confidence: f64) -> Result<MeanEstimate, StatsError
     check_unit("confidence", confidence)?;
     check_finite(x)?;
     check_at_least("an interval for a mean", x, 2)?;
-    let n = x.len() as f64;
-    let m = mean(x);
-    let se = (variance(x).expect("invariant: two values or more") / n).sqrt();
-    let reach = t_quantile(0.5 + 0.5 * confidence, n - 1.0) * se;
-    Ok(MeanEstimate { mean: m, se, interval: Interval::new(m - reach, m + reach) })
+    let sd = variance(x).expect("invariant: two values or more").sqrt();
+    t_interval_of(mean(x), sd, x.len() as u64, confidence)
+}
+
+/// [`t_interval`] from mean, standard deviation and number of values, n ≥ 2.
+///
+/// # Errors
+/// `TooFew` below two values, `OutOfRange` confidence.
+pub fn t_interval_of(mean: f64, sd: f64, n: u64, confidence: f64) -> Result<MeanEstimate, StatsError> {
+    check_unit("confidence", confidence)?;
+    if n < 2 {
+        check_at_least("an interval for a mean", &[mean][..n as usize], 2)?;
+    }
+    let se = sd / (n as f64).sqrt();
+    let reach = t_quantile(0.5 + 0.5 * confidence, n as f64 - 1.0) * se;
+    Ok(MeanEstimate { mean, se, interval: Interval::new(mean - reach, mean + reach) })
 }
 
 /// Studentised bootstrap (bootstrap-t) for the mean of independent values, n ≥ 5.

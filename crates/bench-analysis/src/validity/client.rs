@@ -62,7 +62,7 @@ struct Signal {
 impl Judge<'_> {
     /// The process signals; without a probe they are listed as not measured.
     pub(super) fn client(&mut self) {
-        let Some(health) = &self.run.manifest.client else {
+        let Some(health) = &self.manifest.client else {
             self.not_measured.push("client process: this run had no process probe".to_owned());
             return;
         };

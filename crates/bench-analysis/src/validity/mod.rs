@@ -4,15 +4,12 @@
 //! read (listed as not measured). A finding about the server is told and never lowers the client's validity.
 
 mod client;
+pub(crate) mod versions;
 
-use std::collections::BTreeSet;
-
-use llms_core::bench::{Finding, Level, Load, Order, RequestRecord, RunResult, Validity};
-use llms_core::observe::Reported;
+use llms_core::bench::{Finding, Level, Load, Order, RunManifest, Validity};
 use time::Date;
 
 use crate::population::Population;
-use crate::request::Request;
 use crate::stats::quantile::{QuantileType, Sample};
 
 pub use client::ClientThresholds;
@@ -72,12 +69,12 @@ pub struct Judgement {
 
 /// Judges a run. `populations` in the order of the targets; `price_dates`: days of the prices used.
 pub fn judge(
-    run: &RunResult,
-    populations: &[Population<'_>],
+    manifest: &RunManifest,
+    populations: &[Population],
     price_dates: &[Option<Date>],
     limits: &Thresholds,
 ) -> Judgement {
-    let mut judge = Judge { run, limits, validity: Validity::default(), not_measured: Vec::new() };
+    let mut judge = Judge { manifest, limits, validity: Validity::default(), not_measured: Vec::new() };
     judge.build();
     judge.completeness(populations);
     judge.order(populations);
@@ -95,7 +92,7 @@ pub fn judge(
 }
 
 struct Judge<'a> {
-    run: &'a RunResult,
+    manifest: &'a RunManifest,
     limits: &'a Thresholds,
     validity: Validity,
     not_measured: Vec<String>,
@@ -109,13 +106,9 @@ fn p99(values: Vec<f64>) -> Option<f64> {
     Sample::new(values).ok()?.quantile(0.99, QuantileType::Type1).ok()
 }
 
-fn median(values: Vec<f64>) -> Option<f64> {
-    Sample::new(values).ok().map(|s| s.median())
-}
-
 impl Judge<'_> {
     fn name(&self, target: usize) -> String {
-        self.run.manifest.targets[target].name.clone()
+        self.manifest.targets[target].name.clone()
     }
 
     fn checked(&mut self, signal: &str) {
@@ -159,7 +152,7 @@ impl Judge<'_> {
     }
 
     fn build(&mut self) {
-        let profile = self.run.manifest.build.profile.as_str();
+        let profile = self.manifest.build.profile.as_str();
         match profile {
             "" => self.not_measured.push("debug_build: the build profile is unknown".to_owned()),
             "debug" | "dev" => self.find(
@@ -174,9 +167,9 @@ impl Judge<'_> {
         }
     }
 
-    fn completeness(&mut self, populations: &[Population<'_>]) {
-        let manifest = &self.run.manifest;
-        let done: usize = populations.iter().map(|p| p.requests.len()).sum();
+    fn completeness(&mut self, populations: &[Population]) {
+        let manifest = self.manifest;
+        let done: usize = populations.iter().map(|p| p.rows.len()).sum();
         let planned: u64 = manifest.planned.iter().sum();
         if let Some(why) = &manifest.stopped {
             self.find(
@@ -202,11 +195,11 @@ impl Judge<'_> {
         }
     }
 
-    fn order(&mut self, populations: &[Population<'_>]) {
+    fn order(&mut self, populations: &[Population]) {
         if populations.len() < 2 {
             return;
         }
-        if self.run.manifest.scenario.order == Order::Sequential {
+        if self.manifest.scenario.order == Order::Sequential {
             self.find(
                 "sequential_order",
                 Level::Suspect,
@@ -221,7 +214,7 @@ impl Judge<'_> {
     }
 
     fn machine(&mut self) {
-        let environment = &self.run.manifest.environment;
+        let environment = &self.manifest.environment;
         let (Some(load), Some(cores)) = (environment.load_before, environment.cpu_cores) else {
             self.not_measured.push("machine_load: load average or number of processors unknown".to_owned());
             return;
@@ -241,23 +234,21 @@ impl Judge<'_> {
         }
     }
 
-    fn stamps(&mut self, populations: &[Population<'_>]) {
+    fn stamps(&mut self, populations: &[Population]) {
         let on = each(populations, |population| {
-            let wrong: Vec<String> = population.requests.iter().filter_map(|r| r.record.disorder()).collect();
-            wrong
-                .first()
-                .map(|first| format!("{} records with stamps out of order, first: {first}", wrong.len()))
+            let (wrong, first) = &population.tally.disorder;
+            first.as_ref().map(|(_, how)| format!("{wrong} records with stamps out of order, first: {how}"))
         });
         let cure = "clock trouble: durations cannot be trusted; report it with the run's files";
         self.find_on("clock", Level::Invalid, on, "none".to_owned(), cure);
     }
 
-    fn send_lag(&mut self, populations: &[Population<'_>]) {
-        let open_loop = matches!(self.run.manifest.scenario.load, Load::Open { .. });
-        let metric = if self.run.manifest.scenario.streaming { "ttft" } else { "e2e" };
+    fn send_lag(&mut self, populations: &[Population]) {
+        let open_loop = matches!(self.manifest.scenario.load, Load::Open { .. });
+        let metric = if self.manifest.scenario.streaming { "ttft" } else { "e2e" };
         let limits = self.limits;
         let on = each(populations, |population| {
-            let lags: Vec<f64> = population.requests.iter().filter_map(Request::send_lag).collect();
+            let lags: Vec<f64> = population.rows.iter().filter_map(|r| r.send_lag()).collect();
             if lags.len() < limits.least {
                 return None;
             }
@@ -283,15 +274,15 @@ impl Judge<'_> {
         self.find_on("send_lag", level, on, threshold, cure);
     }
 
-    fn achieved(&mut self, populations: &[Population<'_>]) {
-        let manifest = &self.run.manifest;
+    fn achieved(&mut self, populations: &[Population]) {
+        let manifest = self.manifest;
         let (Load::Open { .. }, Some(window)) = (&manifest.scenario.load, manifest.window) else { return };
         let limits = self.limits;
         let late = limits.late_share * window.end.saturating_since(window.start).as_secs_f64();
         let on = each(populations, |population| {
-            let offered = population.requests.len();
+            let offered = population.rows.len();
             let on_time =
-                population.requests.iter().filter(|r| r.send_lag().is_some_and(|lag| lag <= late)).count();
+                population.rows.iter().filter(|r| r.send_lag().is_some_and(|lag| lag <= late)).count();
             let share = on_time as f64 / offered as f64;
             (limits.least <= offered && share < limits.achieved)
                 .then(|| format!("{:.1} % of the offered requests left on time", share * 100.0))
@@ -300,23 +291,23 @@ impl Judge<'_> {
         let cure = "the client could not offer this rate: lower it, or use a faster machine";
         self.find_on("achieved_rate", Level::Invalid, on, threshold, cure);
         let on = each(populations, |population| {
-            let waited = population.requests.iter().filter(|r| 0.0 < r.cap_wait()).count();
+            let waited = population.rows.iter().filter(|r| 0.0 < r.cap_wait()).count();
             (0 < waited)
-                .then(|| format!("{waited} of {} requests waited for a free slot", population.requests.len()))
+                .then(|| format!("{waited} of {} requests waited for a free slot", population.rows.len()))
         });
         let cure =
             "the cap on concurrency was reached: response times contain the wait, service times do not";
         self.find_on("cap_wait", Level::Valid, on, "none".to_owned(), cure);
     }
 
-    fn merged_reads(&mut self, populations: &[Population<'_>]) {
-        if !self.run.manifest.scenario.streaming {
+    fn merged_reads(&mut self, populations: &[Population]) {
+        if !self.manifest.scenario.streaming {
             return;
         }
         let limits = self.limits;
         let on = each(populations, |population| {
-            let (share, gaps) = merged_share(population)?;
-            (limits.least <= gaps && limits.merged_gaps < share)
+            let (share, gaps) = population.tally.merged_share()?;
+            (limits.least as u64 <= gaps && limits.merged_gaps < share)
                 .then(|| format!("{:.1} % of {gaps} chunk gaps lie inside one read", share * 100.0))
         });
         let threshold = format!("at most {:.1} %", limits.merged_gaps * 100.0);
@@ -324,20 +315,19 @@ impl Judge<'_> {
         self.find_on("merged_reads", Level::Invalid, on, threshold, cure);
     }
 
-    fn read_lag(&mut self, populations: &[Population<'_>]) {
-        if !self.run.manifest.scenario.streaming {
+    fn read_lag(&mut self, populations: &[Population]) {
+        if !self.manifest.scenario.streaming {
             return;
         }
         let limits = self.limits;
-        let stamped = |p: &Population<'_>| p.requests.iter().flat_map(Request::read_lags).count();
-        if populations.iter().all(|p| stamped(p) < limits.least) {
+        if populations.iter().all(|p| p.tally.read_lags.len() < limits.least as u64) {
             self.not_measured
                 .push("read_lag: no kernel receive stamps; arrival is when the client read".to_owned());
             return;
         }
         let on = each(populations, |population| {
-            let lag = p99(population.requests.iter().flat_map(Request::read_lags).collect())?;
-            let gap = median(population.ok().flat_map(Request::icl).collect()).unwrap_or(0.0);
+            let lag = population.tally.read_lags.quantile(0.99)?;
+            let gap = population.tally.icl.median().unwrap_or(0.0);
             let allowed = limits.read_lag.max(limits.read_lag_share * gap);
             (allowed < lag)
                 .then(|| format!("p99 {} between kernel and client, {} allowed", ms(lag), ms(allowed)))
@@ -348,18 +338,17 @@ impl Judge<'_> {
         self.find_on("read_lag", Level::Suspect, on, threshold, cure);
     }
 
-    fn tokens(&mut self, populations: &[Population<'_>]) {
+    fn tokens(&mut self, populations: &[Population]) {
         let on = each(populations, |population| {
-            let ok = population.ok().count();
-            let reported = |r: &&Request<'_>| r.record.tokens.usage.and_then(|u| u.output_tokens).is_some();
-            let without = ok - population.ok().filter(reported).count();
+            let (ok, ..) = population.counts();
+            let without = population.tally.unreported_output;
             (0 < without).then(|| format!("{without} of {ok} answers came without usage"))
         });
         let cure =
             "token counts are a tokenizer's or missing: token rates and TPOT are estimates, cost is absent";
         self.find_on("estimated_tokens", Level::Suspect, on, "usage with every answer".to_owned(), cure);
         let on = each(populations, |population| {
-            let hidden = population.ok().filter(|r| r.hidden_reasoning()).count();
+            let hidden = population.tally.hidden_reasoning;
             (0 < hidden).then(|| format!("{hidden} answers count reasoning that was not streamed"))
         });
         if !on.is_empty() {
@@ -368,13 +357,14 @@ impl Judge<'_> {
         }
     }
 
-    fn server_changed(&mut self, populations: &[Population<'_>]) {
+    fn server_changed(&mut self, populations: &[Population]) {
         let on = each(populations, |population| {
-            let models: BTreeSet<&str> = population.ok().filter_map(|r| r.record.model.as_deref()).collect();
+            let models = &population.tally.models;
             if 1 < models.len() {
-                return Some(format!("answers of {}", models.into_iter().collect::<Vec<_>>().join(", ")));
+                let names: Vec<&str> = models.keys().map(String::as_str).collect();
+                return Some(format!("answers of {}", names.join(", ")));
             }
-            fingerprint_switch(&population.ok().map(|r| r.record).collect::<Vec<_>>())
+            population.tally.versions.switch(population)
         });
         let cure = "the numbers mix two servers: repeat the run";
         self.find_on("server_changed", Level::Suspect, on, "one version throughout".to_owned(), cure);
@@ -384,7 +374,7 @@ impl Judge<'_> {
         if dates.iter().all(Option::is_none) {
             return;
         }
-        let today = self.run.manifest.started_at.date();
+        let today = self.manifest.started_at.date();
         let limit = self.limits.price_days;
         let old = |date: &Option<Date>| {
             let date = (*date)?;
@@ -398,52 +388,6 @@ impl Judge<'_> {
 }
 
 /// The targets on which a signal is out of bounds, with what was measured.
-fn each(
-    populations: &[Population<'_>],
-    signal: impl Fn(&Population<'_>) -> Option<String>,
-) -> Vec<(usize, String)> {
+fn each(populations: &[Population], signal: impl Fn(&Population) -> Option<String>) -> Vec<(usize, String)> {
     populations.iter().enumerate().filter_map(|(target, p)| Some((target, signal(p)?))).collect()
-}
-
-/// Share of chunk gaps inside one read among successes, and how many gaps there are; `None` without gaps.
-pub fn merged_share(population: &Population<'_>) -> Option<(f64, usize)> {
-    let (mut merged, mut gaps) = (0_usize, 0_usize);
-    for gap in population.ok().flat_map(super::request::Request::gaps) {
-        gaps += 1;
-        merged += usize::from(gap.merged);
-    }
-    (0 < gaps).then(|| (merged as f64 / gaps as f64, gaps))
-}
-
-/// A fingerprint or version that the server reports and that was another at the end than at the beginning.
-///
-/// Vendors answer from several backends in turn; a set that stays the same is no change.
-fn fingerprint_switch(records: &[&RequestRecord]) -> Option<String> {
-    let third = records.len() / 3;
-    if third == 0 {
-        return None;
-    }
-    let keys: BTreeSet<&str> = records
-        .iter()
-        .flat_map(|r| r.reported.keys())
-        .filter(|k| k.ends_with("fingerprint") || k.ends_with("version"))
-        .map(String::as_str)
-        .collect();
-    let seen = |part: &[&RequestRecord], key: &str| -> BTreeSet<String> {
-        part.iter()
-            .filter_map(|r| match r.reported.get(key)? {
-                Reported::Text(t) => Some(t.clone()),
-                Reported::Number(_) => None,
-            })
-            .collect()
-    };
-    keys.into_iter().find_map(|key| {
-        let (early, late) = (seen(&records[..third], key), seen(&records[records.len() - third..], key));
-        let apart = !early.is_empty() && !late.is_empty() && early.is_disjoint(&late);
-        apart.then(|| format!("{key} changed from {} to {}", join(&early), join(&late)))
-    })
-}
-
-fn join(set: &BTreeSet<String>) -> String {
-    set.iter().map(String::as_str).collect::<Vec<_>>().join("/")
 }

@@ -22,7 +22,7 @@ const PENDING: &[(&str, &str)] = &[
     ("cost/cache-break-even", "analysis: tokens and cost"),
     ("cost/pareto", "analysis: comparison"),
     ("cost/waste", "analysis: tokens and cost"),
-    ("sketch/", "analysis: sketches for the live view"),
+    ("sketch/ddsketch", "analysis: sketches for the live view"),
 ];
 
 /// One case of a golden file, with its whole file for cases that refer to another.
@@ -59,6 +59,7 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("quantile/hyndman-fan", quantile::hyndman_fan),
         ("quantile/failures-as-infinity", quantile::failures),
         ("quantile/token-weighted", quantile::weighted),
+        ("sketch/hdr", quantile::hdr),
         ("summary/", quantile::summary),
         ("ci/order-statistic-ranks", interval::ranks),
         ("ci/order-statistic-p", interval::order_statistic),

@@ -7,6 +7,7 @@ mod client_health;
 mod golden;
 mod objectives;
 mod stop_rules;
+mod streamed;
 mod support;
 mod t010_comparison;
 mod t010_simulation;

@@ -56,6 +56,6 @@ pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};
 pub use trace::{Trace, TraceFormat, TraceInput, TraceRequest, TraceRequests};
 pub use traits::{
     BenchmarkRunner, NullSink, PerformanceAnalyzer, Progress, ProgressUpdate, ProviderComparator, RecordSink,
-    Summarizer, Target,
+    RecordSource, Summarizer, Target,
 };
 pub use validity::{Finding, Level, Validity};

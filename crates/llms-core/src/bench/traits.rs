@@ -50,6 +50,21 @@ impl RecordSink for Vec<RequestRecord> {
     }
 }
 
+/// Where the records of a run can be read, as often as needed: memory, or the files of a sink.
+pub trait RecordSource {
+    /// Hands each record to `take`, in the order they ended.
+    ///
+    /// # Errors
+    /// When they cannot be read; errors of `take`, which end the reading.
+    fn each(&self, take: &mut dyn FnMut(&RequestRecord) -> Result<()>) -> Result<()>;
+}
+
+impl RecordSource for Vec<RequestRecord> {
+    fn each(&self, take: &mut dyn FnMut(&RequestRecord) -> Result<()>) -> Result<()> {
+        self.iter().try_for_each(take)
+    }
+}
+
 /// Discards everything (`--no-save`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NullSink;

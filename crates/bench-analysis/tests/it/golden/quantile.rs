@@ -3,6 +3,7 @@
 use bench_analysis::stats::quantile::{
     QuantileType, Sample, harrell_davis as hd, maritz_jarrett_se, weighted_quantile,
 };
+use bench_analysis::stats::sketch::{Grid, Hdr};
 use bench_analysis::stats::summary::summarize;
 use serde_json::{Map, Value, json};
 
@@ -47,4 +48,22 @@ pub(crate) fn harrell_davis(case: &Case<'_>) -> Value {
     })
     .collect::<Map<_, _>>()
     .into()
+}
+
+pub(crate) fn hdr(case: &Case<'_>) -> Value {
+    let values: Vec<u64> = case.list("x_us").into_iter().map(|x| x as u64).collect();
+    let with = |figures: u32| {
+        let grid = Grid::figures(figures);
+        // in two halves, merged: the same as one
+        let (mut sketch, mut other) = (Hdr::new(grid), Hdr::new(grid));
+        values.iter().enumerate().for_each(|(i, v)| if i % 2 == 0 { sketch.add(*v) } else { other.add(*v) });
+        sketch.merge(&other).unwrap();
+        let level = |p: &str| (p.to_owned(), json!(sketch.quantile(p.parse::<f64>().unwrap() / 100.0)));
+        let levels: Map<_, _> = ["50", "90", "95", "99", "99.9", "100"].map(level).into_iter().collect();
+        json!({
+            "p": levels,
+            "sub_bucket_count": grid.lowest_steps(), "mean_equiv": sketch.mean(),
+        })
+    };
+    json!({ "2": with(2), "3": with(3) })
 }

@@ -7,7 +7,7 @@ use bench_analysis::estimate::Setting;
 use bench_analysis::population::Population;
 use bench_analysis::request::Request;
 use bench_analysis::stats::quantile::{QuantileType, Sample};
-use bench_analysis::throughput::{is_good, throughput};
+use bench_analysis::throughput::{meets, throughput};
 use llms_core::Usage;
 use llms_core::bench::{ChunkStamp, Load, Origin, RecordOutcome, Scenario, Slo, Window};
 use llms_core::error::{Error, ErrorCode};
@@ -125,26 +125,30 @@ pub(crate) fn window(case: &Case<'_>) -> Value {
     let window = Window { start: ms(&bounds[0]), end: ms(&bounds[1]), drained: ms(&bounds[1]) };
     let in_window =
         |r: &llms_core::bench::RequestRecord| window.start <= r.scheduled && r.scheduled < window.end;
-    let population = |keep: &dyn Fn(&llms_core::bench::RequestRecord) -> bool| Population {
-        requests: records.iter().filter(|r| keep(r)).map(|r| Request::new(r, true)).collect(),
-        headline: Origin::Response,
-        censored_rank: true,
-        timeout: 60.0,
-    };
     let slo: Vec<Slo> = vec!["ttft:300.001".parse().unwrap(), "tpot:25.001".parse().unwrap()];
     let scenario = Scenario { slo: slo.clone(), load: Load::poisson(1.0), ..Scenario::default() };
     let setting = Setting { confidence: 0.95, limit: 60.0, seed: 1 };
+    let population = |keep: &dyn Fn(&llms_core::bench::RequestRecord) -> bool| {
+        let mut population = Population::new(&scenario, false, Some(window), None);
+        records.iter().filter(|r| keep(r)).for_each(|r| population.add(r));
+        population.in_order();
+        population
+    };
     let (everybody, scheduled) = (population(&|_| true), population(&in_window));
-    let rates = throughput(&everybody, Some(window), &scenario, &setting);
-    let good = throughput(&scheduled, Some(window), &scenario, &setting);
+    let rates = throughput(&everybody, &scenario, &setting);
+    let good = throughput(&scheduled, &scenario, &setting);
     let value = |m: &llms_core::bench::Measured<llms_core::bench::Estimate>| m.value().unwrap().value.value;
-    let tokens: u64 = everybody.ok().map(|r| r.record.chunks.len() as u64).sum();
-    let last = everybody.ok().filter_map(bench_analysis::request::Request::last_content).max().unwrap();
+    let tokens: u64 = records.iter().map(|r| r.chunks.len() as u64).sum();
+    let last = everybody.ok().filter_map(|r| r.last_content()).max().unwrap();
     let first = records.iter().filter_map(|r| r.sent).min().unwrap();
+    let is_good = |r: &&llms_core::bench::RequestRecord| {
+        in_window(r) && meets(&Request::new(r, true), Origin::Response, &slo)
+    };
+    let in_time = records.iter().filter(is_good).count();
     json!({
         "output_tok_s": value(&rates.output_tokens), "completions_per_s": value(&rates.requests),
         "mean_concurrency": rates.mean_in_flight.value(), "offered_per_s": rates.offered.value(),
-        "goodput_count": scheduled.requests.iter().filter(|r| is_good(r, &scheduled, &slo)).count(),
+        "goodput_count": in_time,
         "goodput_fraction": value(&good.slo_attainment),
         "whole_run_tok_s": tokens as f64 / last.since(first).unwrap().as_secs_f64(),
     })
