@@ -51,18 +51,50 @@ fn push_u32(out: &mut Vec<u8>, n: usize) {
     out.extend_from_slice(&u32::try_from(n).expect("a block holds far fewer than 2^32 items").to_le_bytes());
 }
 
-/// Encodes a block.
-///
-/// # Errors
-/// When a record cannot be written as JSON, or zstd fails.
-pub(crate) fn encode(records: &[RequestRecord]) -> Result<Vec<u8>, String> {
-    let mut bare = Vec::with_capacity(records.len());
-    let mut counts = Column::default();
-    let mut columns: [Column; 4] = Default::default();
-    for record in records {
-        counts.push(record.chunks.len() as u64);
+/// A block while it is filled. Each record is encoded as it comes, so that no more than its bytes are held.
+pub(crate) struct Block {
+    json: Vec<u8>,
+    records: usize,
+    counts: Column,
+    columns: [Column; 4],
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl Block {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub(crate) fn new() -> Result<Self, String> {
+        let zstd = zstd::bulk::Compressor::new(LEVEL).map_err(|e| format!("cannot compress records: {e}"))?;
+        Ok(Self {
+            json: vec![b'['],
+            records: 0,
+            counts: Column::default(),
+            columns: Default::default(),
+            zstd,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Bytes so far, before compression.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len() + self.columns.iter().map(|c| c.narrow.len() + c.wide.len()).sum::<usize>()
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(crate) fn add(&mut self, mut record: RequestRecord) -> Result<(), String> {
+        let chunks = std::mem::take(&mut record.chunks);
+        self.counts.push(chunks.len() as u64);
         let mut before = Stamp { user: record.scheduled, kernel: None, read: 0 };
-        for chunk in &record.chunks {
+        let columns = &mut self.columns;
+        for chunk in &chunks {
             let s = chunk.stamp;
             columns[0].push(s.user.as_nanos().wrapping_sub(before.user.as_nanos()));
             columns[1]
@@ -71,29 +103,44 @@ pub(crate) fn encode(records: &[RequestRecord]) -> Result<Vec<u8>, String> {
             columns[3].push(chunk.tokens.map_or(0, |t| u64::from(t) + 1));
             before = s;
         }
-        bare.push(without_chunks(record));
+        if self.records > 0 {
+            self.json.push(b',');
+        }
+        self.records += 1;
+        serde_json::to_writer(&mut self.json, &record)
+            .map_err(|e| format!("cannot write records as JSON: {e}"))
     }
-    let json = serde_json::to_vec(&bare).map_err(|e| format!("cannot write records as JSON: {e}"))?;
-    let mut raw = Vec::with_capacity(json.len() + columns.iter().map(|c| c.narrow.len()).sum::<usize>() + 64);
-    push_u32(&mut raw, json.len());
-    raw.extend_from_slice(&json);
-    counts.write(&mut raw);
-    for column in &columns {
-        column.write(&mut raw);
-    }
-    let packed = zstd::bulk::compress(&raw, LEVEL).map_err(|e| format!("cannot compress records: {e}"))?;
-    let mut block = Vec::with_capacity(HEADER + packed.len());
-    block.extend_from_slice(BLOCK_MAGIC);
-    push_u32(&mut block, records.len());
-    push_u32(&mut block, raw.len());
-    push_u32(&mut block, packed.len());
-    block.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
-    block.extend_from_slice(&packed);
-    Ok(block)
-}
 
-fn without_chunks(r: &RequestRecord) -> RequestRecord {
-    RequestRecord { chunks: Vec::new(), ..r.clone() }
+    /// The bytes of the block; it is empty afterwards.
+    ///
+    /// # Errors
+    /// When zstd fails.
+    pub(crate) fn take(&mut self) -> Result<Vec<u8>, String> {
+        self.json.push(b']');
+        let mut raw = Vec::with_capacity(self.len() + 64 + self.counts.narrow.len());
+        push_u32(&mut raw, self.json.len());
+        raw.extend_from_slice(&self.json);
+        self.counts.write(&mut raw);
+        for column in &self.columns {
+            column.write(&mut raw);
+        }
+        let packed = self.zstd.compress(&raw).map_err(|e| format!("cannot compress records: {e}"))?;
+        let mut block = Vec::with_capacity(HEADER + packed.len());
+        block.extend_from_slice(BLOCK_MAGIC);
+        push_u32(&mut block, self.records);
+        push_u32(&mut block, raw.len());
+        push_u32(&mut block, packed.len());
+        block.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
+        block.extend_from_slice(&packed);
+        self.json.clear();
+        self.json.push(b'[');
+        self.records = 0;
+        for column in self.columns.iter_mut().chain([&mut self.counts]) {
+            column.narrow.clear();
+            column.wide.clear();
+        }
+        Ok(block)
+    }
 }
 
 /// Lengths in a block's header: records, raw bytes, packed bytes, checksum.

@@ -3,12 +3,16 @@
 
 use std::{
     fs::File,
-    io::{BufReader, ErrorKind, Read},
+    io::{BufReader, ErrorKind, Read, Seek as _, SeekFrom, Take},
     path::{Path, PathBuf},
+    sync::Arc,
     vec,
 };
 
-use llms_core::{Result, bench::RequestRecord};
+use llms_core::{
+    Result,
+    bench::{RecordSource, RequestRecord},
+};
 
 use crate::{
     columns::{self, HEADER, MAX_RAW},
@@ -29,7 +33,7 @@ pub enum Tail {
 #[derive(Debug)]
 pub struct RecordReader {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Take<File>>,
     block: vec::IntoIter<RequestRecord>,
     tail: Option<Tail>,
 }
@@ -40,8 +44,13 @@ impl RecordReader {
     /// # Errors
     /// When it cannot be read, is no record file, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error("store.read", path, e))?;
-        let mut file = BufReader::with_capacity(1 << 16, file);
+        Self::of(File::open(path).map_err(|e| io_error("store.read", path, e))?, path, u64::MAX)
+    }
+
+    /// Reads the first `length` bytes of `file`, from its beginning.
+    fn of(mut file: File, path: &Path, length: u64) -> Result<Self> {
+        file.seek(SeekFrom::Start(0)).map_err(|e| io_error("store.read", path, e))?;
+        let mut file = BufReader::with_capacity(1 << 16, file.take(length));
         let mut head = [0; FILE_HEADER.len()];
         match file.read_exact(&mut head) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
@@ -71,9 +80,10 @@ impl RecordReader {
         self.tail.as_ref()
     }
 
-    fn next_block(&mut self) -> Result<Option<Vec<RequestRecord>>> {
-        let torn = |what: &str| Ok(Err(Tail::Torn(what.to_owned())));
-        let mut read = || -> std::io::Result<std::result::Result<Vec<RequestRecord>, Tail>> {
+    /// The next block, whose checksum is right.
+    fn next_packed(&mut self) -> Result<std::result::Result<Packed, Tail>> {
+        let torn = |why: &str| Ok(Err(Tail::Torn(why.to_owned())));
+        let mut read = || -> std::io::Result<_> {
             let mut head = [0; HEADER];
             match fill(&mut self.file, &mut head)? {
                 0 => return Ok(Err(Tail::Clean)),
@@ -93,14 +103,87 @@ impl RecordReader {
             if crc32fast::hash(&bytes) != crc {
                 return torn("the checksum of a block does not match");
             }
-            Ok(columns::decode(&bytes, raw, records).map_err(Tail::Torn))
+            Ok(Ok(Packed { records, raw, bytes }))
         };
-        match read().map_err(|e| io_error("store.read", &self.path, e))? {
+        read().map_err(|e| io_error("store.read", &self.path, e))
+    }
+
+    fn next_block(&mut self) -> Result<Option<Vec<RequestRecord>>> {
+        let decoded = match self.next_packed()? {
+            Ok(block) => columns::decode(&block.bytes, block.raw, block.records).map_err(Tail::Torn),
+            Err(tail) => Err(tail),
+        };
+        match decoded {
             Ok(records) => Ok(Some(records)),
             Err(tail) => {
                 self.tail = Some(tail);
                 Ok(None)
             }
+        }
+    }
+}
+
+/// A block as it lies in the file: how many records, their length when unpacked, and the bytes.
+struct Packed {
+    records: usize,
+    raw: usize,
+    bytes: Vec<u8>,
+}
+
+/// The records of a run where a sink wrote them, to be read as often as needed, a block at a time.
+#[derive(Debug)]
+pub struct StoredRecords {
+    place: Place,
+    /// Bytes that hold whole blocks; what came later is not read, so that every reading gives the same.
+    length: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Path(PathBuf),
+    /// A file that has no name any more.
+    Unnamed(Arc<File>),
+}
+
+impl StoredRecords {
+    /// Looks through a record file for where its whole blocks end, and how it ends.
+    pub(crate) fn at(path: PathBuf) -> Result<(Self, Tail)> {
+        let mut reader = RecordReader::open(&path)?;
+        let mut length = FILE_HEADER.len() as u64;
+        let tail = loop {
+            match reader.next_packed()? {
+                Ok(block) => length += (HEADER + block.bytes.len()) as u64,
+                Err(tail) => break tail,
+            }
+        };
+        Ok((Self { place: Place::Path(path), length }, tail))
+    }
+
+    pub(crate) fn unnamed(file: Arc<File>) -> Self {
+        Self { place: Place::Unnamed(file), length: u64::MAX }
+    }
+}
+
+impl RecordSource for StoredRecords {
+    fn each(&self, take: &mut dyn FnMut(&RequestRecord) -> Result<()>) -> Result<()> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |e| io_error("store.read", &path, e)
+        };
+        let (file, path) = match &self.place {
+            Place::Path(path) => (File::open(path).map_err(failed(path))?, path.clone()),
+            Place::Unnamed(file) => {
+                let path = std::env::temp_dir();
+                (file.try_clone().map_err(failed(&path))?, path)
+            }
+        };
+        let mut reader = RecordReader::of(file, &path, self.length)?;
+        reader.by_ref().try_for_each(|record| take(&record?))?;
+        match reader.tail() {
+            Some(Tail::Torn(why)) => {
+                Err(corrupt("store.read", &path, format!("cannot be read further: {why}")))
+            }
+            _ => Ok(()),
         }
     }
 }

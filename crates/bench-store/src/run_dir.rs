@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     fault::{corrupt, io_error},
-    reader::{RecordReader, Tail},
+    reader::{RecordReader, StoredRecords, Tail},
     sink::{MANIFEST, RECORDS},
 };
 
@@ -130,7 +130,19 @@ impl RunDir {
         RecordReader::open(&self.path.join(RECORDS))
     }
 
-    /// The whole run. A torn end makes it incomplete, with the reason under the fact `records_tail`.
+    /// Everything but the records, and where to read those: in flat memory, however many there are. A torn end makes the run
+    /// incomplete, with the reason under the fact `records_tail`.
+    ///
+    /// # Errors
+    /// When manifest or records cannot be read.
+    pub fn open(&self) -> Result<(RunManifest, StoredRecords)> {
+        let mut manifest = self.manifest()?;
+        let (records, tail) = StoredRecords::at(self.path.join(RECORDS))?;
+        torn(&mut manifest, &tail);
+        Ok((manifest, records))
+    }
+
+    /// The whole run, in memory. A torn end makes it incomplete, as in [`RunDir::open`].
     ///
     /// # Errors
     /// When manifest or records cannot be read.
@@ -138,10 +150,14 @@ impl RunDir {
         let mut manifest = self.manifest()?;
         let mut reader = self.records()?;
         let records = reader.by_ref().collect::<Result<Vec<_>>>()?;
-        if let Some(Tail::Torn(why)) = reader.tail() {
-            manifest.complete = false;
-            manifest.facts.insert("records_tail".to_owned(), why.clone());
-        }
+        torn(&mut manifest, reader.tail().unwrap_or(&Tail::Clean));
         Ok(RunResult { manifest, records })
+    }
+}
+
+fn torn(manifest: &mut RunManifest, tail: &Tail) {
+    if let Tail::Torn(why) = tail {
+        manifest.complete = false;
+        manifest.facts.insert("records_tail".to_owned(), why.clone());
     }
 }

@@ -1,16 +1,18 @@
 //! Writes a run while it goes on.
 //!
-//! `record` hands over to a writer thread through a bounded queue; the thread collects a block for at most a
+//! `record` hands over to a writer thread through a bounded queue; the thread collects a block for at most half a
 //! second, so that a killed run loses no more than that. Durability (fsync) at the end of the run.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
-    mem,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use llms_core::{
@@ -18,31 +20,84 @@ use llms_core::{
     bench::{RecordSink, RequestRecord, RunManifest},
 };
 
-use crate::{columns, fault::io_error};
+use crate::{
+    columns::Block,
+    fault::io_error,
+    queue::{Next, Queue},
+    reader::StoredRecords,
+};
 
 /// Magic and version at the head of a record file.
 pub(crate) const FILE_HEADER: &[u8; 8] = b"LBREC\0\0\x01";
 pub(crate) const RECORDS: &str = "records.lbr";
 pub(crate) const MANIFEST: &str = "run.json";
 
-/// Records waiting for the writer.
-const QUEUE: usize = 4096;
-/// Most records of a block.
-const BLOCK: usize = 2048;
+/// Bytes of a block before compression at which it is written: about 150 answers of 128 tokens.
+const BLOCK: usize = 1 << 19;
 /// Longest a record waits before it is written.
 const FLUSH: Duration = Duration::from_millis(500);
+
+/// The thread that writes a record file.
+#[derive(Debug)]
+struct Writer {
+    queue: Arc<Queue>,
+    /// Gone once it was joined.
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Writer {
+    /// Writes the head of `file` and starts; `durable`: what is written survives the machine when it ends.
+    fn start(mut file: File, path: PathBuf, durable: bool) -> Result<Self> {
+        file.write_all(FILE_HEADER).map_err(|e| io_error("store.begin", &path, e))?;
+        let queue = Arc::<Queue>::default();
+        let (taken, place) = (queue.clone(), path.clone());
+        let thread = thread::Builder::new()
+            .name("bench-store".to_owned())
+            .spawn(move || {
+                let written = write_blocks(&mut file, &path, &taken);
+                taken.abandon();
+                written?;
+                if durable { file.sync_all().map_err(|e| io_error("store.finish", &path, e)) } else { Ok(()) }
+            })
+            .map_err(|e| io_error("store.begin", &place, e))?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+
+    fn record(&mut self, record: &RequestRecord) -> Result<()> {
+        if self.queue.push(Box::new(record.clone())) {
+            return Ok(());
+        }
+        // What the writer died of.
+        self.join("store.record").and_then(|()| {
+            Err(Error::new("store.record", ErrorCode::Internal, "the writer of records ended early"))
+        })
+    }
+
+    fn join(&mut self, op: &'static str) -> Result<()> {
+        self.queue.close();
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::new(op, ErrorCode::Internal, "the writer of records panicked")))
+    }
+}
+
+impl Drop for Writer {
+    /// A sink that is dropped in mid-run leaves what it has taken.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn too_early() -> Error {
+    Error::new("store.record", ErrorCode::InvalidInput, "a record before the beginning of the run")
+}
 
 /// The sink of one run directory.
 #[derive(Debug)]
 pub struct RunSink {
     dir: PathBuf,
     writer: Option<Writer>,
-}
-
-#[derive(Debug)]
-struct Writer {
-    queue: SyncSender<RequestRecord>,
-    thread: JoinHandle<Result<()>>,
 }
 
 impl RunSink {
@@ -55,15 +110,6 @@ impl RunSink {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
-
-    /// What the writer died of.
-    fn failure(&mut self) -> Error {
-        let lost = || Error::new("store.record", ErrorCode::Internal, "the writer of records ended early");
-        match self.writer.take().map(|w| w.thread.join()) {
-            Some(Ok(Err(e))) => e,
-            _ => lost(),
-        }
-    }
 }
 
 impl RecordSink for RunSink {
@@ -72,75 +118,122 @@ impl RecordSink for RunSink {
         fs::create_dir_all(parent).map_err(|e| io_error("store.begin", parent, e))?;
         fs::create_dir(&self.dir).map_err(|e| io_error("store.begin", &self.dir, e))?;
         let path = self.dir.join(RECORDS);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(|e| io_error("store.begin", &path, e))?;
-        file.write_all(FILE_HEADER).map_err(|e| io_error("store.begin", &path, e))?;
         write_manifest(&self.dir, manifest)?;
-        let (queue, records) = mpsc::sync_channel(QUEUE);
-        let thread = thread::Builder::new()
-            .name("bench-store".to_owned())
-            .spawn(move || write_blocks(file, &path, &records))
-            .map_err(|e| io_error("store.begin", &self.dir, e))?;
-        self.writer = Some(Writer { queue, thread });
+        self.writer = Some(Writer::start(file, path, true)?);
         Ok(())
     }
 
     fn record(&mut self, record: &RequestRecord) -> Result<()> {
-        let Some(writer) = &self.writer else {
-            return Err(Error::new(
-                "store.record",
-                ErrorCode::InvalidInput,
-                "a record before the beginning of the run",
-            ));
-        };
-        if writer.queue.send(record.clone()).is_err() {
-            return Err(self.failure());
-        }
-        Ok(())
+        self.writer.as_mut().ok_or_else(too_early)?.record(record)
     }
 
     fn finish(&mut self, manifest: &RunManifest) -> Result<()> {
-        let Some(Writer { queue, thread }) = self.writer.take() else { return Ok(()) };
-        drop(queue);
-        let written = thread.join().unwrap_or_else(|_| {
-            Err(Error::new("store.finish", ErrorCode::Internal, "the writer of records panicked"))
-        });
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let written = writer.join("store.finish");
         write_manifest(&self.dir, manifest).and(written)
     }
 }
 
-fn write_blocks(mut file: File, path: &Path, records: &Receiver<RequestRecord>) -> Result<()> {
-    let mut block = Vec::with_capacity(BLOCK);
+/// The sink of a run that shall not be kept: a file without a name in the directory for temporary files, gone with the
+/// program. So a run that saves nothing takes no more memory than one that does.
+#[derive(Debug)]
+pub struct ScratchSink {
+    file: Arc<File>,
+    writer: Option<Writer>,
+}
+
+impl ScratchSink {
+    /// Makes the file.
+    ///
+    /// # Errors
+    /// When the directory for temporary files cannot be written.
+    pub fn new() -> Result<Self> {
+        let file = unnamed(&std::env::temp_dir())?;
+        Ok(Self { file: Arc::new(file), writer: None })
+    }
+
+    /// What was recorded; complete once the run has finished.
+    pub fn records(&self) -> StoredRecords {
+        StoredRecords::unnamed(self.file.clone())
+    }
+}
+
+impl RecordSink for ScratchSink {
+    fn begin(&mut self, _manifest: &RunManifest) -> Result<()> {
+        let path = std::env::temp_dir();
+        let file = self.file.try_clone().map_err(|e| io_error("store.begin", &path, e))?;
+        self.writer = Some(Writer::start(file, path, false)?);
+        Ok(())
+    }
+
+    fn record(&mut self, record: &RequestRecord) -> Result<()> {
+        self.writer.as_mut().ok_or_else(too_early)?.record(record)
+    }
+
+    fn finish(&mut self, _manifest: &RunManifest) -> Result<()> {
+        self.writer.take().map_or(Ok(()), |mut writer| writer.join("store.finish"))
+    }
+}
+
+/// A new file in `dir` that loses its name at once (elsewhere than on Unix: when it is closed), so that no end of the program
+/// leaves it behind.
+fn unnamed(dir: &Path) -> Result<File> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    #[cfg(windows)]
+    // FILE_FLAG_DELETE_ON_CLOSE
+    std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0400_0000);
     loop {
-        let ended = match records.recv_timeout(FLUSH) {
-            Ok(record) => {
-                block.push(record);
-                let until = std::time::Instant::now() + FLUSH;
-                loop {
-                    if block.len() >= BLOCK {
-                        break false;
-                    }
-                    match records.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
-                        Ok(record) => block.push(record),
-                        Err(RecvTimeoutError::Timeout) => break false,
-                        Err(RecvTimeoutError::Disconnected) => break true,
-                    }
-                }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (made, program) = (MADE.fetch_add(1, Relaxed), std::process::id());
+        let path = dir.join(format!(".llms-bench-{program}-{made}-{}", now.as_nanos()));
+        match options.open(&path) {
+            // Somebody else's; another name.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(io_error("store.begin", &path, e)),
+            Ok(file) => {
+                #[cfg(unix)]
+                fs::remove_file(&path).map_err(|e| io_error("store.begin", &path, e))?;
+                return Ok(file);
             }
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => true,
+        }
+    }
+}
+
+fn write_blocks(file: &mut File, path: &Path, records: &Queue) -> Result<()> {
+    let wrong = |e: String| Error::new("store.record", ErrorCode::Internal, e);
+    let mut block = Block::new().map_err(wrong)?;
+    let mut until = Instant::now() + FLUSH;
+    loop {
+        let closed = match records.pop(until) {
+            Next::Record(record) => {
+                if block.is_empty() {
+                    until = Instant::now() + FLUSH;
+                }
+                block.add(*record).map_err(wrong)?;
+                if block.len() < BLOCK {
+                    continue;
+                }
+                false
+            }
+            Next::Nothing => false,
+            Next::Closed => true,
         };
         if !block.is_empty() {
-            let bytes = columns::encode(&mem::take(&mut block))
-                .map_err(|e| Error::new("store.record", ErrorCode::Internal, e))?;
-            file.write_all(&bytes).map_err(|e| io_error("store.record", path, e))?;
+            file.write_all(&block.take().map_err(wrong)?).map_err(|e| io_error("store.record", path, e))?;
         }
-        if ended {
-            return file.sync_all().map_err(|e| io_error("store.finish", path, e));
+        if closed {
+            return Ok(());
         }
+        until = Instant::now() + FLUSH;
     }
 }
 

@@ -1,13 +1,13 @@
 //! Runs survive: exact round trips, torn ends, versions, names.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Write as _, sync::Arc};
 
-use bench_store::{JsonlSink, RecordReader, RunDir, RunSink, Tail, Tee};
+use bench_store::{JsonlSink, RecordReader, RunDir, RunSink, ScratchSink, StoredRecords, Tail, Tee};
 use llms_core::{
     CallPhase, ErrorCode, ErrorKind, FinishReason, ModelInfo, Stamp, Usage,
     bench::{
-        BuildInfo, ChunkStamp, EnvironmentInfo, ErrorRecord, Hashes, RecordOutcome, RecordSink,
+        BuildInfo, ChunkStamp, EnvironmentInfo, ErrorRecord, Hashes, RecordOutcome, RecordSink, RecordSource,
         RequestRecord, RunManifest, RunPhase, Scenario, TargetInfo, TokenCounts, result::SCHEMA_VERSION,
     },
     model::Capabilities,
@@ -194,6 +194,62 @@ fn a_killed_run_is_readable_and_incomplete() {
     let run = RunDir::find(root.path(), "killed").unwrap().load().unwrap();
     assert!(!run.manifest.complete);
     assert_eq!(run.records.len(), 1);
+}
+
+fn blocks_of(records: &StoredRecords) -> Vec<u64> {
+    let mut blocks = Vec::new();
+    records
+        .each(&mut |r| {
+            blocks.push(r.block);
+            Ok(())
+        })
+        .unwrap();
+    blocks
+}
+
+#[test]
+fn a_run_that_is_not_kept_can_be_read_as_often_as_needed_all_the_same() {
+    let mut sink = ScratchSink::new().unwrap();
+    let records = sink.records();
+    assert_eq!(sink.record(&sample(0)).unwrap_err().code(), ErrorCode::InvalidInput, "before the beginning");
+    sink.begin(&manifest("scratch")).unwrap();
+    // More than a block and more than the queue holds at a time.
+    let chunk = ChunkStamp { stamp: Stamp::user(Timestamp::from_nanos(1), 0), tokens: None };
+    for i in 0..2000 {
+        sink.record(&RequestRecord { chunks: vec![chunk; 300], ..sample(i) }).unwrap();
+    }
+    sink.finish(&manifest("scratch")).unwrap();
+    let expected: Vec<u64> = (0..2000).collect();
+    assert_eq!(blocks_of(&records), expected);
+    drop(sink);
+    assert_eq!(blocks_of(&records), expected, "a second time, and without the sink");
+    let stop = || llms_core::Error::new("test", ErrorCode::InvalidInput, "enough");
+    let mut taken = 0;
+    let stopped = records.each(&mut |_| {
+        taken += 1;
+        if taken == 3 { Err(stop()) } else { Ok(()) }
+    });
+    assert_eq!((stopped.unwrap_err().message(), taken), ("enough", 3));
+}
+
+#[test]
+fn an_opened_run_is_what_a_loaded_one_is_and_does_not_grow_between_readings() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, ends) = several_blocks(root.path());
+    let dir = root.path().join("runs/b0");
+    let path = dir.join("records.lbr");
+    for (bytes, blocks) in [(&whole[..], 15), (&whole[..ends[1] + 30], 10)] {
+        fs::write(&path, bytes).unwrap();
+        let (opened, records) = RunDir::at(&dir).open().unwrap();
+        let loaded = RunDir::at(&dir).load().unwrap();
+        assert_eq!(opened, loaded.manifest, "a torn end is told alike");
+        assert_eq!(opened.facts.contains_key("records_tail"), blocks == 10);
+        let expected: Vec<u64> = (0..blocks).collect();
+        assert_eq!(blocks_of(&records), expected);
+        // What comes later, whole or not, is not read.
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&whole[8..ends[0]]).unwrap();
+        assert_eq!(blocks_of(&records), expected);
+    }
 }
 
 #[test]
