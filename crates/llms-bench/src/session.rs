@@ -9,11 +9,11 @@ use bench_analysis::Analyzer;
 use bench_profiling::{ProbeOptions, ProcessProbe};
 use bench_report::Document;
 use bench_runner::Runner;
-use bench_store::{JsonlSink, RunDir, RunSink, Tee};
+use bench_store::{JsonlSink, RunDir, RunSink, ScratchSink, StoredRecords, Tee};
 use llms_core::{
     CallContext,
     bench::{
-        BenchmarkRunner, Budget, BuildInfo, Level, PerformanceAnalyzer, RunPhase, RunResult, StopRule, Target,
+        BenchmarkRunner, Budget, BuildInfo, Level, RecordSource, RunManifest, RunPhase, StopRule, Target,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -82,10 +82,10 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     // Before anything else may fail, and before the report, which says how it went.
     drop(targets);
     let delivered = telemetry::finish(telemetry).await;
-    let (run, dir) = measured?;
+    let Measured { manifest, records, dir } = measured?;
     let mut notes: Vec<String> = delivered.into_iter().collect();
     if let Some(simulation) = simulation {
-        notes.extend(simulation.finish(&run)?);
+        notes.extend(simulation.finish(&records)?);
     }
     let mut files: Files = Vec::new();
     if let Some(dir) = dir {
@@ -94,13 +94,22 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     for (label, path) in [("records", &args.records), ("truth log", &args.truth_log)] {
         files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
     }
-    if run.manifest.interrupted && run.records.iter().all(|r| r.phase == RunPhase::Warmup) {
+    if manifest.interrupted && !got_beyond_warmup(&records)? {
         let kept = files.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>().join(", ");
         let kept = if kept.is_empty() { String::new() } else { format!("; what there is stands in {kept}") };
         return Err(interrupted(&kept));
     }
-    let exit = conclude(&run, &analyzer, &args.output, notes, files, args.max_error_rate)?;
-    Ok(if run.manifest.interrupted { Exit::Interrupted } else { exit })
+    let exit = conclude((&manifest, &records), &analyzer, &args.output, notes, files, args.max_error_rate)?;
+    Ok(if manifest.interrupted { Exit::Interrupted } else { exit })
+}
+
+fn got_beyond_warmup(records: &dyn RecordSource) -> Result<bool, Failure> {
+    let mut beyond = false;
+    records.each(&mut |r| {
+        beyond |= r.phase != RunPhase::Warmup;
+        Ok(())
+    })?;
+    Ok(beyond)
 }
 
 fn interrupted(kept: &str) -> Failure {
@@ -147,17 +156,26 @@ impl Limits {
     }
 }
 
+/// What a run left. The records are on disk, so that memory does not grow with the run: with the run when it is kept, else in
+/// a file without a name.
+struct Measured {
+    manifest: RunManifest,
+    records: StoredRecords,
+    dir: Option<PathBuf>,
+}
+
 async fn measure(
     args: &RunArgs,
     plan: &Plan,
     targets: &[Target],
     limits: Limits,
     ctx: &CallContext,
-) -> Result<(RunResult, Option<PathBuf>), Failure> {
+) -> Result<Measured, Failure> {
     let run_id = Uuid::now_v7().to_string();
     let display = Arc::new(Display::new(args.quiet));
     let mut builder = Runner::builder()
         .run_id(&run_id)
+        .keep_records(false)
         .progress(display.clone())
         .build_info(build_info())
         .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
@@ -166,18 +184,28 @@ async fn measure(
         builder = builder.label(label);
     }
     let runner = builder.build();
-    let (mut sink, mut dir) = (Tee::new(), None);
+    let mut sink = Tee::new();
     if let Some(path) = &args.records {
         sink = sink.with(JsonlSink::new(path));
     }
-    if !args.no_save {
+    let (mut dir, mut scratch) = (None, None);
+    if args.no_save {
+        let unnamed = ScratchSink::new()?;
+        scratch = Some(unnamed.records());
+        sink = sink.with(unnamed);
+    } else {
         let run = RunSink::new(&args.output_dir, &run_id);
         dir = Some(run.dir().to_owned());
         sink = sink.with(run);
     }
     let result = runner.run(targets, &plan.scenario, &mut sink, ctx).await;
     display.finish();
-    Ok((result?, dir))
+    let manifest = result?.manifest;
+    let records = match (scratch, &dir) {
+        (Some(records), _) => records,
+        (None, dir) => RunDir::at(dir.as_deref().unwrap_or(&args.output_dir)).open()?.1,
+    };
+    Ok(Measured { manifest, records, dir })
 }
 
 /// Renders a saved run again.
@@ -187,24 +215,24 @@ async fn measure(
 pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let analyzer = output::analyzer(args.prices.as_deref())?;
     let dir = RunDir::find(&args.output_dir, &args.run).map_err(|e| Failure::usage(e.message()))?;
-    let run = dir.load().map_err(|e| Failure::run(e.message()))?;
+    let (manifest, records) = dir.open().map_err(|e| Failure::run(e.message()))?;
     let files = vec![("run".to_owned(), dir.path().display().to_string())];
-    let exit = conclude(&run, &analyzer, &args.output, Vec::new(), files, 1.0)?;
+    let exit = conclude((&manifest, &records), &analyzer, &args.output, Vec::new(), files, 1.0)?;
     // Rendering succeeded; that the run lacked a target was its own exit code.
     Ok(if exit == Exit::Run { Exit::Ok } else { exit })
 }
 
 /// Judges, prints, writes files, and says how the program ends.
 fn conclude(
-    run: &RunResult,
+    (manifest, records): (&RunManifest, &dyn RecordSource),
     analyzer: &Analyzer,
     out: &crate::cli::OutputArgs,
     notes: Vec<String>,
     files: Files,
     max_error_rate: f64,
 ) -> Result<Exit, Failure> {
-    let analysis = analyzer.analyze(run).map_err(|e| Failure::run(e.message()))?;
-    let doc = Document { manifest: &run.manifest, analysis: &analysis, notes: &notes, files: &files };
+    let analysis = analyzer.analyze_from(manifest, records).map_err(|e| Failure::run(e.message()))?;
+    let doc = Document { manifest, analysis: &analysis, notes: &notes, files: &files };
     output::write(&doc, out)?;
     let share = |t: &llms_core::bench::TargetAnalysis| t.failed as f64 / (t.ok + t.failed).max(1) as f64;
     let lost = analysis

@@ -9,7 +9,7 @@ use bench_mock::{
 };
 use bench_runner::ScenarioRegistry;
 use llms_core::{
-    bench::{Load, Order, RunResult, Scenario, Target, TargetInfo, Warmup},
+    bench::{Load, Order, RecordSource, Scenario, Target, TargetInfo, Warmup},
     config::ModelConfig,
     registry::BuildContext,
     time::Timestamp,
@@ -125,25 +125,25 @@ impl Simulation {
     /// Stops the vendors and holds the run against their truth log.
     ///
     /// # Errors
-    /// When the truth log could not be written.
-    pub fn finish(self, run: &RunResult) -> Result<Vec<String>, Failure> {
+    /// When the truth log could not be written, or the records cannot be read.
+    pub fn finish(self, records: &dyn RecordSource) -> Result<Vec<String>, Failure> {
         let log = self.server.truth_log().clone();
         self.server.shutdown().map_err(|e| Failure::run(format!("the truth log: {e}")))?;
-        Ok(against_truth(run, &log.records()).into_iter().collect())
+        Ok(against_truth(records, &log.records())?.into_iter().collect())
     }
 }
 
 /// How far arrivals as reported lie from the writes as they happened: zero inside `[before, after]`, else the
 /// distance from that bracket. First tokens and all chunks apart; p50 and p99 by nearest rank.
-fn against_truth(run: &RunResult, truth: &[TruthRecord]) -> Option<String> {
+fn against_truth(records: &dyn RecordSource, truth: &[TruthRecord]) -> Result<Option<String>, Failure> {
     let by_id: HashMap<&str, &TruthRecord> = truth.iter().map(|t| (t.request_id.as_str(), t)).collect();
     let (mut first, mut all, mut miscounted) = (Vec::new(), Vec::new(), 0_u64);
-    for record in run.records.iter().filter(|r| r.is_ok()) {
-        let Some(told) = by_id.get(&*record.request_id) else { continue };
+    records.each(&mut |record| {
+        let Some(told) = by_id.get(&*record.request_id).filter(|_| record.is_ok()) else { return Ok(()) };
         let writes: Vec<_> = told.writes.iter().filter(|w| w.tokens > 0).collect();
         if writes.len() != record.chunks.len() {
             miscounted += 1;
-            continue;
+            return Ok(());
         }
         for (i, (write, chunk)) in writes.iter().zip(&record.chunks).enumerate() {
             let error = distance(chunk.stamp.arrival(), write.before, write.after);
@@ -152,16 +152,17 @@ fn against_truth(run: &RunResult, truth: &[TruthRecord]) -> Option<String> {
                 first.push(error);
             }
         }
-    }
+        Ok(())
+    })?;
     if first.is_empty() {
-        return None;
+        return Ok(None);
     }
     let counts = if miscounted == 0 {
         "every chunk accounted for".to_owned()
     } else {
         format!("{miscounted} answers with another number of chunks than were written")
     };
-    Some(format!(
+    Ok(Some(format!(
         "against the simulated vendors' own log, reported arrival − true write: first token p50 {} µs, p99 {} µs (n {}); all chunks p50 {} µs, \
          p99 {} µs (n {}); {counts}",
         rank(&mut first, 0.5),
@@ -170,7 +171,7 @@ fn against_truth(run: &RunResult, truth: &[TruthRecord]) -> Option<String> {
         rank(&mut all, 0.5),
         rank(&mut all, 0.99),
         all.len(),
-    ))
+    )))
 }
 
 fn distance(at: Timestamp, before: Timestamp, after: Timestamp) -> u64 {
