@@ -152,6 +152,10 @@ fn share(text: &str) -> Result<f64, String> {
 /// How the instrument is validated.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
+    /// Instead of all this, one long run: so many answers of 100 chunks each (a million unless said), all of which must come,
+    /// be counted and be judged, while memory stays where it is.
+    #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub long: Option<u64>,
     /// How to connect.
     #[command(flatten)]
     pub connect: ConnectArgs,

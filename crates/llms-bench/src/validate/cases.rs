@@ -17,6 +17,12 @@ ttft_ms = { kind = "constant", value = 5.0 }
 gap_ms = { kind = "constant", value = 0.0 }
 output_tokens = { kind = "constant", value = 1.0 }
 
+[models.long]
+ttft_ms = { kind = "constant", value = 2.0 }
+gap_ms = { kind = "constant", value = 0.0 }
+output_tokens = { kind = "constant", value = 100.0 }
+wire = { chunks_per_write = 25 }
+
 [models.coalesced]
 ttft_ms = { kind = "constant", value = 40.0 }
 gap_ms = { kind = "constant", value = 5.0 }

@@ -6,6 +6,7 @@
 
 pub mod against;
 mod cases;
+mod long;
 mod machine;
 mod render;
 mod server;
@@ -122,20 +123,25 @@ pub(crate) async fn validate(args: &ValidateArgs) -> Result<Exit, Failure> {
 
 async fn all(args: &ValidateArgs, ctx: &CallContext) -> Result<Validation, Failure> {
     let bench = Bench {
-        server: Server::start(cases::PROFILES)?,
+        server: Server::start(cases::PROFILES, args.long.is_none())?,
         transport: providers::transport(&args.connect)?,
         ctx: ctx.clone(),
         quiet: args.quiet,
     };
     let mut found = Validation::default();
     let before = machine::Pressure::now();
-    bench.accuracy(&mut found).await?;
-    bench.open_loop(&mut found).await?;
-    bench.shapes(&mut found).await?;
-    bench.failures(&mut found).await?;
-    bench.queue(&mut found).await?;
-    bench.freeze(&mut found).await?;
-    bench.same_and_different(&mut found).await?;
+    match args.long {
+        Some(requests) => long::long(&bench, requests, ctx, &mut found).await?,
+        None => {
+            bench.accuracy(&mut found).await?;
+            bench.open_loop(&mut found).await?;
+            bench.shapes(&mut found).await?;
+            bench.failures(&mut found).await?;
+            bench.queue(&mut found).await?;
+            bench.freeze(&mut found).await?;
+            bench.same_and_different(&mut found).await?;
+        }
+    }
     found.machine = machine::Pressure::now().since(&before);
     if cfg!(debug_assertions) {
         found.check(

@@ -21,17 +21,10 @@ fn word(verdict: Verdict) -> &'static str {
 }
 
 pub(super) fn text(found: &Validation) -> String {
-    let mut out = String::from(
-        "|reported − truth|, µs, p50 / p99\n\
-         in flight  protocol      n         TTFT          ICL          E2E      arrival  merged\n",
-    );
-    for d in &found.distances {
-        distances(&mut out, d);
+    let mut out = String::new();
+    if !found.distances.is_empty() {
+        all_distances(&mut out, found);
     }
-    out.push_str(
-        "TTFT and E2E from the request's arrival at the server; ICL over gaps whose ends lie in different reads;\n\
-         arrival against the write itself; merged: gaps inside one read.\n\n",
-    );
     let (mut case, mut passed) = ("", 0);
     for check in &found.checks {
         if check.verdict == Verdict::Pass && check.case == case {
@@ -66,6 +59,21 @@ pub(super) fn text(found: &Validation) -> String {
     );
     let _ = writeln!(out, "{}", word(found.verdict()));
     out
+}
+
+/// The table of distances.
+fn all_distances(out: &mut String, found: &Validation) {
+    out.push_str(
+        "|reported − truth|, µs, p50 / p99\n\
+         in flight  protocol      n         TTFT          ICL          E2E      arrival  merged\n",
+    );
+    for d in &found.distances {
+        distances(out, d);
+    }
+    out.push_str(
+        "TTFT and E2E from the request's arrival at the server; ICL over gaps whose ends lie in different reads;\n\
+         arrival against the write itself; merged: gaps inside one read.\n\n",
+    );
 }
 
 /// Checks of one case that passed like the first are told by their number.

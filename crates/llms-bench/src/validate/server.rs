@@ -42,24 +42,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts them with these profiles (TOML).
+    /// Starts them with these profiles (TOML); `logged`: they write down what they do.
     ///
     /// # Errors
     /// When the program cannot start itself, or does not say where it serves.
-    pub(crate) fn start(profiles: &str) -> Result<Self, Failure> {
+    pub(crate) fn start(profiles: &str, logged: bool) -> Result<Self, Failure> {
         let cannot = |e: std::io::Error| Failure::run(format!("cannot start the simulated vendors: {e}"));
         let scratch = Scratch::new().map_err(cannot)?;
         let (file, truth) = (scratch.0.join("profiles.toml"), scratch.0.join("truth.jsonl"));
         fs::write(&file, profiles).map_err(cannot)?;
-        let mut child = Command::new(std::env::current_exe().map_err(cannot)?)
-            .args(["mock", "serve", "--port", "0", "--seed", "1", "--profiles"])
-            .arg(&file)
-            .arg("--truth-log")
-            .arg(&truth)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(cannot)?;
+        let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
+        command.args(["mock", "serve", "--port", "0", "--seed", "1", "--profiles"]).arg(&file);
+        if logged {
+            command.arg("--truth-log").arg(&truth);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
         let said = child.stdout.take().map(BufReader::new);
         let mut server = Self { child, bases: Vec::new(), truth, _scratch: scratch };
         for line in said.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
