@@ -18,7 +18,7 @@ use super::{
 use crate::process;
 
 /// Models of the server. `paced` gives a first token after 200 ms and one every 20 ms; `whole` all at once, in one write;
-/// `one` a single token at once.
+/// `one` a single token at once; `slow` one every two seconds.
 const PROFILES: &str = include_str!("profiles.toml");
 /// Tokens of an answer.
 const TOKENS: u64 = 128;
@@ -142,7 +142,7 @@ impl Bench {
         self.rows.push(Row { what: what.to_owned(), unit, ours, other, required, aim, steady: false });
     }
 
-    /// Peak memory of the tool at three numbers of requests.
+    /// Peak memory of the tool at three numbers of requests, and with ten thousand streams open.
     pub(super) fn memory(&mut self) -> Result<(), String> {
         process::say("peak memory");
         let server = self.server(None)?;
@@ -164,6 +164,11 @@ impl Bench {
         let ends = (peaks[2..].to_vec(), peaks[..1].to_vec());
         let flat = [Bound::RatioAtMost(1.25), Bound::RatioAtMost(1.1)];
         self.row("peak memory, 30000 requests against 1000: flat", "MB", &ends.0, &ends.1, flat);
+        let work = Work { model: "slow", streams: 10_000, requests: 10_000, tokens: 8 };
+        let used = self.run(&mut self.closed(work, &server))?;
+        let bounds = [Bound::AtMost(120.0), Bound::AtMost(80.0)];
+        let what = "peak memory, 10000 streams at once, a token every 2 s";
+        self.row(what, "MB", &[used.peak_rss as f64 / 1e6], &[], bounds);
         self.rows.iter_mut().for_each(|r| r.steady = true);
         Ok(())
     }
