@@ -8,4 +8,5 @@ mod mock_serve;
 mod otlp;
 mod preflight;
 mod secrets;
+mod t037_overhead;
 mod validate_mutations;
