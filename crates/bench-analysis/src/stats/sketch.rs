@@ -41,7 +41,7 @@ impl Grid {
         if value < self.lowest_steps() {
             return value as usize;
         }
-        let shift = 63 - value.leading_zeros() - self.bits;
+        let shift = value.ilog2() - self.bits;
         ((shift as usize) << self.bits) + (value >> shift) as usize
     }
 
