@@ -155,6 +155,7 @@ fn refuse(run: &RunArgs) -> Result<(), Failure> {
         ("--rate-profile", run.shape.rate_profile.is_some()),
         ("--ramp-up", run.shape.ramp_up.is_some()),
         ("--think-time", run.shape.think_time.is_some()),
+        ("--trace", run.replay.trace.is_some()),
         ("--max-cost", run.limits.max_cost.is_some()),
         ("--max-tokens-total", run.limits.max_tokens_total.is_some()),
         ("--precision", run.limits.precision.is_some()),

@@ -9,8 +9,10 @@ use llms_core::{
 };
 
 use crate::{
-    load_args::{LimitArgs, ShapeArgs},
+    limit_args::LimitArgs,
+    load_args::{ShapeArgs, TraceArgs},
     target::TargetSpec,
+    work_args::WorkArgs,
 };
 
 pub use crate::mock_serve::{Full, MockServeArgs};
@@ -311,14 +313,14 @@ pub struct RunArgs {
     /// Scenario: the name of a built-in one (see `llms-bench scenarios`) or a TOML or JSON file.
     #[arg(long, value_name = "NAME|FILE", help_heading = "Work")]
     pub scenario: Option<String>,
-    /// Prompts instead of the scenario's: JSONL (fields prompt, text, question, turns or messages) or plain text,
-    /// one a line.
+    /// Prompts instead of the scenario's: JSON or JSONL (fields prompt, text, question, turns, messages, or ShareGPT's
+    /// conversations), CSV (a column prompt, text or question), or plain text, one a line.
     #[arg(long, value_name = "FILE", help_heading = "Work")]
     pub prompts: Option<PathBuf>,
     /// System message in front of every prompt.
     #[arg(long, value_name = "TEXT", help_heading = "Work")]
     pub system: Option<String>,
-    /// Limit of generated tokens.
+    /// Limit of generated tokens, where a prompt or a trace has none of its own.
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub max_tokens: Option<u32>,
     /// Sampling temperature.
@@ -327,9 +329,12 @@ pub struct RunArgs {
     /// Ask for whole answers instead of streams; token-level metrics are then absent.
     #[arg(long, help_heading = "Work")]
     pub no_stream: bool,
-    /// Put a random nonce in front of each prompt, so that no cache answers.
+    /// Put a random nonce in front of each prompt, so that no cache answers; words made by length are drawn anew instead.
     #[arg(long, help_heading = "Work")]
     pub cache_bust: bool,
+    /// What else is asked.
+    #[command(flatten)]
+    pub work: WorkArgs,
 
     /// Closed loop: this many users who wait for their answer. With several targets each asks every target in
     /// turn.
@@ -353,6 +358,9 @@ pub struct RunArgs {
     /// Its shape.
     #[command(flatten)]
     pub shape: ShapeArgs,
+    /// Recorded arrivals instead.
+    #[command(flatten)]
+    pub replay: TraceArgs,
     /// When it ends early.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -368,6 +376,9 @@ pub struct RunArgs {
     /// Seed of arrivals, prompts, order and resampling; drawn and printed unless given.
     #[arg(long, help_heading = "Load")]
     pub seed: Option<u64>,
+    /// Seed of the lengths of made prompts and answers; that of --seed unless given.
+    #[arg(long, help_heading = "Load")]
+    pub seed_lengths: Option<u64>,
     /// Seed of the cache-busting nonce; drawn anew even under --seed unless given.
     #[arg(long, help_heading = "Load")]
     pub seed_nonce: Option<u64>,

@@ -4,6 +4,7 @@
 
 use std::{fs, path::Path};
 
+use bench_runner::workload::read_files;
 use llms_core::bench::Scenario;
 use serde::Deserialize;
 
@@ -32,7 +33,11 @@ impl ConfigFile {
         let text = fs::read_to_string(path).map_err(|e| {
             Failure::usage(format!("cannot read {}: {e}; give another file with --config", path.display()))
         })?;
-        Self::parse(&text).map_err(|e| e.at(path.display()))
+        let mut file = Self::parse(&text).map_err(|e| e.at(path.display()))?;
+        if let Some(scenario) = &mut file.scenario {
+            read_files(scenario, path.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(file)
     }
 
     /// Parses the text of a file.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config_file;
 mod doctor;
 pub mod exit;
+pub mod limit_args;
 pub mod load_args;
 mod logging;
 mod mock_serve;
@@ -21,6 +22,7 @@ mod stress;
 pub mod target;
 mod telemetry;
 pub mod validate;
+pub mod work_args;
 
 use crate::{
     cli::{Cli, Command, MockCommand},

@@ -34,16 +34,21 @@ pub fn resolve(args: &RunArgs) -> Result<Plan, Failure> {
         targets.clone_from(&args.targets);
     }
     let simulated = targets.is_empty();
+    let named = args.scenario.is_some() || file.scenario.is_some();
     let mut scenario = base_scenario(args, file.scenario, simulated)?;
     if let Some(path) = &args.prompts {
+        scenario.synthetic = None;
         scenario.prompts = bench_runner::load_prompts(path).map_err(Failure::from)?;
         // Prompts of one's own, without a count: each once.
         if args.num_requests.is_none() && args.duration.is_none() {
             scenario.requests = Some(scenario.prompts.len() as u64);
         }
     }
-    apply_work(args, &mut scenario);
+    apply_work(args, &mut scenario)?;
     apply_load(args, &mut scenario)?;
+    if !named {
+        rename(args, &mut scenario);
+    }
     apply_judging(args, &mut scenario)?;
     if !(0.0..=1.0).contains(&args.max_error_rate) {
         return Err(Failure::usage(format!(
@@ -102,7 +107,20 @@ fn named_scenario(name: &str) -> Result<Scenario, Failure> {
     )))
 }
 
-fn apply_work(args: &RunArgs, scenario: &mut Scenario) {
+/// A scenario that nobody named is called after what is asked instead of its prompts.
+fn rename(args: &RunArgs, scenario: &mut Scenario) {
+    let asked = match (&args.prompts, &args.replay.trace, &args.work.input_len) {
+        (Some(path), _, _) => path.file_name().map(|n| n.to_string_lossy().into_owned()),
+        (_, Some(file), _) => Path::new(file).file_name().map(|n| n.to_string_lossy().into_owned()),
+        (_, _, Some(_)) => Some("synthetic".to_owned()),
+        _ => None,
+    };
+    if let Some(name) = asked {
+        (scenario.name, scenario.description) = (name, String::new());
+    }
+}
+
+fn apply_work(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
     if let Some(system) = &args.system {
         scenario.system = Some(system.clone());
     }
@@ -114,6 +132,7 @@ fn apply_work(args: &RunArgs, scenario: &mut Scenario) {
     }
     scenario.streaming &= !args.no_stream;
     scenario.cache_bust |= args.cache_bust;
+    args.work.apply(scenario)
 }
 
 fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
@@ -123,6 +142,7 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
         ));
     }
     let shaped = args.shape.rate_profile.is_some();
+    let replayed = args.replay.apply(scenario, args.max_concurrency)?;
     match (args.request_rate.or(shaped.then_some(0.0)), args.concurrency, args.max_concurrency) {
         (Some(rate), _, cap) => {
             let arrivals = args.arrivals.map_or(Arrivals::Poisson, Into::into);
@@ -133,6 +153,7 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
                 "--max-concurrency: a cap needs --request-rate; with --concurrency the number of users is the cap",
             ));
         }
+        (None, None, Some(_)) if replayed => {}
         (None, Some(n), None) | (None, None, Some(n)) => scenario.load = Load::closed(n),
         (None, None, None) => {}
     }
@@ -143,8 +164,8 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
     }
     args.shape.apply(&mut scenario.load)?;
     match (args.num_requests, args.duration) {
-        // The profile says how long.
-        (None, None) if shaped => (scenario.requests, scenario.duration) = (None, None),
+        // The profile or the trace says how long.
+        (None, None) if shaped || replayed => (scenario.requests, scenario.duration) = (None, None),
         (None, None) => {}
         (requests, duration) => (scenario.requests, scenario.duration) = (requests, duration),
     }
@@ -159,6 +180,9 @@ fn apply_load(args: &RunArgs, scenario: &mut Scenario) -> Result<(), Failure> {
     }
     if let Some(seed) = args.seed {
         scenario.seeds = Seeds { nonce: scenario.seeds.nonce, ..Seeds::from_one(seed) };
+    }
+    if args.seed_lengths.is_some() {
+        scenario.seeds.lengths = args.seed_lengths;
     }
     if args.seed_nonce.is_some() {
         scenario.seeds.nonce = args.seed_nonce;

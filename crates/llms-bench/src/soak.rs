@@ -51,7 +51,7 @@ pub(crate) struct Found<'a> {
 pub(crate) async fn execute(args: &SoakArgs) -> Result<Exit, Failure> {
     let run = &args.run;
     refuse(run, "soak")?;
-    let shaped = run.shape.rate_profile.is_some();
+    let shaped = run.shape.rate_profile.is_some() || run.replay.trace.is_some();
     if run.duration.is_none() && run.num_requests.is_none() && !shaped {
         return Err(Failure::usage("soak needs a length: --duration 30m, or --num-requests 20000"));
     }

@@ -127,6 +127,7 @@ fn refuse_load(run: &RunArgs) -> Result<(), Failure> {
         ("--rate-profile", run.shape.rate_profile.is_some()),
         ("--ramp-up", run.shape.ramp_up.is_some()),
         ("--think-time", run.shape.think_time.is_some()),
+        ("--trace", run.replay.trace.is_some()),
     ];
     if let Some((flag, _)) = loads.iter().find(|(_, given)| *given) {
         return Err(Failure::usage(format!(

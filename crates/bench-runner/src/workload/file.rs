@@ -9,7 +9,7 @@ use llms_core::{
 };
 use toml::de::{DeTable, DeValue};
 
-/// Reads a scenario from a `.toml` or `.json` file, and the trace it names, and checks it.
+/// Reads a scenario from a `.toml` or `.json` file, and the trace and prompts it names, and checks it.
 ///
 /// # Errors
 /// `invalid_config` with file, line and field: the file cannot be read, is not TOML or JSON, has an unknown or
@@ -76,9 +76,7 @@ fn checked(
     line: impl Fn(&str) -> Option<usize>,
 ) -> Result<Scenario> {
     let mut scenario = scenario.with_ids();
-    if let Some(trace) = scenario.load.trace_mut() {
-        super::read_trace(trace, base.unwrap_or(Path::new("")))?;
-    }
+    read_files(&mut scenario, base.unwrap_or(Path::new("")))?;
     scenario.validate().map_err(|errors| {
         let errors = errors.errors.into_iter().map(|e| match line(&e.field) {
             Some(at) => FieldError { field: format!("{name}:{at}: {}", e.field), ..e },
@@ -88,6 +86,30 @@ fn checked(
         wrong(errors.to_string()).with_source(errors)
     })?;
     Ok(scenario)
+}
+
+/// Reads the files that a scenario names, relative ones below `base`: its trace, its prompts. A tokenizer's file is only given
+/// its whole path.
+///
+/// # Errors
+/// `invalid_config` with file, line and field.
+pub fn read_files(scenario: &mut Scenario, base: &Path) -> Result<()> {
+    if let Some(trace) = scenario.load.trace_mut() {
+        super::read_trace(trace, base)?;
+    }
+    if let Some(file) = &scenario.prompts_file {
+        if !scenario.prompts.is_empty() {
+            return Err(wrong(format!("prompts_file: expected no prompts beside it, found both; `{file}` has its own")));
+        }
+        scenario.prompts = super::load_prompts(&base.join(file))?;
+        scenario.prompts_file = None;
+    }
+    if let Some(tokenizer) = &mut scenario.tokenizer
+        && Path::new(tokenizer.as_str()).extension().is_some_and(|e| e == "json")
+    {
+        *tokenizer = base.join(&tokenizer).display().to_string();
+    }
+    Ok(())
 }
 
 /// Says what was expected where the parser only says that nothing fitted.

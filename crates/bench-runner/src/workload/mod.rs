@@ -18,7 +18,7 @@ mod source;
 mod trace;
 mod words;
 
-pub use file::{from_json, from_toml, load_scenario};
+pub use file::{from_json, from_toml, load_scenario, read_files};
 pub(crate) use hash::hex;
 pub use hash::{data_hash, scenario_hash};
 pub use prompts::{load_prompts, parse_prompts};

@@ -2,11 +2,16 @@
 //!
 //! JSON Lines or a JSON array whose items are texts or objects with `messages`, `prompt`, `text`, `question`, `turns` or
 //! `conversations` (ShareGPT); CSV with a column of one of these names; or plain text, one prompt per line. Of several
-//! turns the first is asked; the others follow it in runs of sessions.
+//! turns the first is asked; the others follow it in runs of sessions. Conversations in which no human says anything, which
+//! ShareGPT has, ask nothing and are left out; an id used before gets the number of its item behind it.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
-use llms_core::{Error, ErrorCode, Message, Result, bench::Prompt};
+use llms_core::{
+    Error, ErrorCode, Message, Result,
+    bench::Prompt,
+    chat::{Content, ImageData},
+};
 use serde_json::Value;
 
 use super::csv;
@@ -50,8 +55,10 @@ pub fn parse_prompts(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> 
             .map(|(n, line)| serde_json::from_str(line).map(|v| (n, v)).map_err(|e| bad_json(n, e)))
             .collect::<Result<_>>()?
     };
+    let mut ids = HashSet::new();
     items
         .into_iter()
+        .filter(|(_, item)| !nobody_asks(item))
         .map(|(n, item)| {
             let (messages, turns) = conversation(&item).ok_or_else(|| {
                 wrong(format!(
@@ -62,8 +69,10 @@ pub fn parse_prompts(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> 
             let max_tokens = limit(&item).map_err(|field| {
                 wrong(format!("{name}: item {n}: {field}: expected a whole number above 0"))
             })?;
+            let id = own_id(&item).unwrap_or_else(|| format!("{stem}-{n}"));
+            let id = if ids.insert(id.clone()) { id } else { format!("{id}-{n}") };
             Ok(Prompt {
-                id: own_id(&item).unwrap_or_else(|| format!("{stem}-{n}")),
+                id,
                 messages,
                 turns,
                 max_tokens,
@@ -71,6 +80,17 @@ pub fn parse_prompts(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> 
             })
         })
         .collect()
+}
+
+/// What one of a conversation's speakers is called when a human speaks.
+fn is_human(said: &Value) -> bool {
+    matches!(said["from"].as_str(), Some("human" | "user"))
+}
+
+/// A conversation without a word of a human.
+fn nobody_asks(item: &Value) -> bool {
+    let said = ["conversations", "conversation"].iter().find_map(|key| item.get(key)?.as_array());
+    said.is_some_and(|said| !said.iter().any(is_human))
 }
 
 fn wrong(message: String) -> Error {
@@ -120,8 +140,7 @@ fn conversation(item: &Value) -> Option<(Vec<Message>, Vec<String>)> {
         Some(turns) => turns.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?,
         None => {
             let said = item.get("conversations").or_else(|| item.get("conversation"))?.as_array()?;
-            let human = said.iter().filter(|t| matches!(t["from"].as_str(), Some("human" | "user")));
-            human.map(|t| t["value"].as_str()).collect::<Option<_>>()?
+            said.iter().filter(|t| is_human(t)).map(|t| t["value"].as_str()).collect::<Option<_>>()?
         }
     };
     let (first, rest) = turns.split_first()?;
@@ -163,7 +182,7 @@ fn table(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> {
         .collect()
 }
 
-/// Our own shape of a message, or the common one whose content is a text.
+/// Our own shape of a message, or the common one whose content is a text or a list of `text` and `image_url` parts.
 pub(super) fn message(value: &Value) -> Option<Message> {
     if let Some(text) = value["content"].as_str() {
         match value["role"].as_str()? {
@@ -173,7 +192,27 @@ pub(super) fn message(value: &Value) -> Option<Message> {
             _ => {}
         }
     }
-    serde_json::from_value(value.clone()).ok()
+    if let Ok(own) = serde_json::from_value(value.clone()) {
+        return Some(own);
+    }
+    let content = value["content"].as_array().filter(|_| value["role"] == "user")?;
+    Some(Message::User { content: content.iter().map(part).collect::<Option<_>>()? })
+}
+
+/// A part of a user's message as chat completions write it; an image's address may hold the image (`data:image/png;base64,…`).
+fn part(value: &Value) -> Option<Content> {
+    match value["type"].as_str()? {
+        "text" => Some(Content::text(value["text"].as_str()?)),
+        "image_url" => {
+            let url = value["image_url"]["url"].as_str().or(value["image_url"].as_str())?;
+            let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+            Some(match inline {
+                Some((media_type, base64)) => Content::image(media_type, base64),
+                None => Content::Image { data: ImageData::Url(url.to_owned()) },
+            })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +241,34 @@ mod tests {
             r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}"#,
             &[("f-1", "u")],
         );
+    }
+
+    #[test]
+    fn what_share_gpt_has_beside_questions() {
+        check(
+            r#"[{"id": "a", "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "!"}]},
+                {"id": "b", "conversations": [{"from": "gpt", "value": "hello"}]},
+                {"id": "c", "conversations": []},
+                {"id": "a", "conversations": [{"from": "system", "value": "s"}, {"from": "user", "value": "y"}]}]"#,
+            &[("a", "x"), ("a-4", "y")],
+        );
+    }
+
+    #[test]
+    fn images_in_the_shape_of_chat_completions() {
+        let text = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            {"type": "image_url", "image_url": {"url": "https://h/x.png"}}]}]}"#
+            .replace('\n', "");
+        let prompts = parse_prompts(&text, "f", "f").unwrap();
+        let expected = vec![
+            Content::text("What is this?"),
+            Content::image("image/png", "AAAA"),
+            Content::Image { data: ImageData::Url("https://h/x.png".to_owned()) },
+        ];
+        assert_eq!(prompts[0].messages, [Message::User { content: expected }]);
+        let unknown = text.replace("\"type\": \"image_url\"", "\"type\": \"input_audio\"");
+        assert!(parse_prompts(&unknown, "f", "f").is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A profile is a list of pieces one after another. Steps, bursts, pauses and ramps are all pieces; what follows the
 //! last one is the steady rate of the load. How arrivals follow it is the runner's business.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,14 +85,44 @@ impl RatePiece {
     }
 }
 
+/// Reads a whole profile: pieces separated by commas, `30s:5,1m:5->50,10s:0`.
+///
+/// # Errors
+/// The piece that is wrong, and what was expected.
+pub fn parse_profile(text: &str) -> Result<Vec<RatePiece>, String> {
+    let pieces: Vec<RatePiece> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    for piece in &pieces {
+        piece.validate().map_err(|e| format!("`{piece}`: {e}"))?;
+    }
+    Ok(pieces)
+}
+
+/// As [`RatePiece::from_str`] reads it.
+impl fmt::Display for RatePiece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s:{}", self.duration.as_secs_f64(), self.from)?;
+        match (self.to, self.curve) {
+            (None, _) => Ok(()),
+            (Some(to), Curve::Linear) => write!(f, "->{to}"),
+            (Some(to), Curve::Exponential) => write!(f, "=>{to}"),
+        }
+    }
+}
+
 /// `30s:5` (a step), `1m:5->50` (a ramp) or `1m:5=>50` (an exponential one), as command lines give it.
 impl FromStr for RatePiece {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
+            // What is left of an arrow when the shell took its head.
+            let hint = if text.ends_with(['-', '=']) {
+                "; quote it, or the shell takes `>` for itself"
+            } else {
+                ""
+            };
             format!(
-                "expected a piece such as 30s:5, 1m:5->50 (linear) or 1m:5=>50 (exponential), found `{text}`"
+                "expected a piece such as 30s:5, 1m:5->50 (linear) or 1m:5=>50 (exponential), found `{text}`{hint}"
             )
         };
         let (length, rates) = text.split_once(':').ok_or_else(wrong)?;
@@ -122,8 +152,27 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(piece), "{text}");
         }
-        for text in ["", "5", "30s", "30s:", "x:5", "30s:5->", "30s:a=>b"] {
+        for text in ["", "5", "30s", "30s:", "x:5", "30s:5->", "30s:a=>b", "10@30s", "30s:5-50"] {
             assert!(text.parse::<RatePiece>().is_err(), "{text}");
+        }
+        assert!("1m:5-".parse::<RatePiece>().unwrap_err().contains("quote it"));
+    }
+
+    #[test]
+    fn profiles_are_pieces_with_commas_and_read_back_as_written() {
+        let text = "30s:10, 1m:10->40,10s:0,2m:40=>5";
+        let pieces = parse_profile(text).unwrap();
+        let written: Vec<String> = pieces.iter().map(ToString::to_string).collect();
+        assert_eq!(written.join(","), "30s:10,60s:10->40,10s:0,120s:40=>5");
+        assert_eq!(parse_profile(&written.join(",")).unwrap(), pieces);
+        for (wrong, says) in [
+            ("", "such as 30s:5"),
+            ("30s:10,", "such as 30s:5"),
+            ("0s:5", "`0s:5`: duration: expected"),
+            ("30s:-5", "requests per second"),
+            ("1s:5=>0", "an exponential never gets to 0"),
+        ] {
+            assert!(parse_profile(wrong).unwrap_err().contains(says), "{wrong}");
         }
     }
 

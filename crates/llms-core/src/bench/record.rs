@@ -43,7 +43,7 @@ pub struct TokenCounts {
     /// As the provider's usage says: the billing truth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// As a named tokenizer counts the joined answer text.
+    /// As a named tokenizer counts the joined text of answer and reasoning (no tool calls), when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<u64>,
     /// Characters of answer and reasoning text: the tokenizer-free unit.

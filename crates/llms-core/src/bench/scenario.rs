@@ -160,9 +160,18 @@ pub struct Scenario {
     /// At least one, unless prompts are made from lengths or come with a trace; cycled through when there are more
     /// requests than prompts.
     pub prompts: Vec<Prompt>,
+    /// A file of prompts instead of a list; in a scenario file, relative to it. Reading the scenario reads it and puts its
+    /// prompts into the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts_file: Option<String>,
     /// Prompts made by length, instead of a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
+    /// Vocabulary that makes synthetic prompts exactly as long as asked and counts answers beside the server's own count: a
+    /// name (`o200k_base`, `cl100k_base`) or a `tokenizer.json`; in a scenario file, relative to it. None is loaded
+    /// unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Ask whole conversations, turn by turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Sessions>,
@@ -216,7 +225,9 @@ impl Default for Scenario {
             name: "unnamed".to_owned(),
             description: String::new(),
             prompts: Vec::new(),
+            prompts_file: None,
             synthetic: None,
+            tokenizer: None,
             sessions: None,
             system: None,
             warmup: Warmup::default(),
@@ -374,6 +385,9 @@ impl Scenario {
                 "expected none beside a trace, which brings its own lengths",
                 "both",
             );
+        }
+        if let Some(file) = &self.prompts_file {
+            e.push("prompts_file", "expected it to have been read before the run", file);
         }
         e.check(made || !self.prompts.is_empty(), "prompts", "expected at least one prompt", "none");
         e.check(

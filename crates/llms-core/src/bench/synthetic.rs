@@ -2,6 +2,8 @@
 //!
 //! Data; the texts are made by `bench-runner`, counted by a [`TokenCounter`].
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigErrors;
@@ -133,7 +135,68 @@ impl From<LengthLaw> for LengthFile {
     }
 }
 
+/// `512`, `uniform:100-900`, `normal:500,50`, `lognormal:400,0.5` (the last two with `,MIN-MAX` if wanted) or
+/// `one-of:128,512,2048`, as command lines give it.
+impl FromStr for LengthLaw {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "expected tokens such as 512, uniform:100-900, normal:500,50 (mean, sd), lognormal:400,0.5 (median, \
+                 sigma; both with ,MIN-MAX if wanted) or one-of:128,512, found `{text}`"
+            )
+        };
+        fn number<T: FromStr>(text: &str) -> Option<T> {
+            text.trim().parse().ok()
+        }
+        fn range(text: &str) -> Option<(u32, u32)> {
+            let (min, max) = text.split_once('-')?;
+            Some((number(min)?, number(max)?))
+        }
+        // Two numbers, and bounds where there is a third part.
+        fn law(text: &str) -> Option<(f64, f64, u32, Option<u32>)> {
+            let (centre, rest) = text.split_once(',')?;
+            let (width, bounds) = match rest.split_once(',') {
+                None => (rest, None),
+                Some((width, bounds)) => (width, Some(range(bounds)?)),
+            };
+            let (min, max) = bounds.map_or((1, None), |(min, max)| (min, Some(max)));
+            Some((number(centre)?, number(width)?, min, max))
+        }
+        let read = match text.trim().split_once(':') {
+            None => number(text).map(Self::Constant),
+            Some(("uniform", rest)) => range(rest).map(|(min, max)| Self::Uniform { min, max }),
+            Some(("normal", rest)) => {
+                law(rest).map(|(mean, sd, min, max)| Self::Normal { mean, sd, min, max })
+            }
+            Some(("lognormal", rest)) => {
+                law(rest).map(|(median, sigma, min, max)| Self::LogNormal { median, sigma, min, max })
+            }
+            Some(("one-of", rest)) => rest.split(',').map(number).collect::<Option<_>>().map(Self::Empirical),
+            Some(_) => None,
+        };
+        let read = read.ok_or_else(wrong)?;
+        read.validate().map_err(|e| format!("`{text}`: {e}"))?;
+        Ok(read)
+    }
+}
+
 impl LengthLaw {
+    /// Mean before truncation, tokens: what plans reckon with.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Self::Constant(n) => f64::from(*n),
+            Self::Uniform { min, max } => f64::midpoint(f64::from(*min), f64::from(*max)),
+            Self::Normal { mean, .. } => *mean,
+            // Exact: m·exp(σ²/2).
+            Self::LogNormal { median, sigma, .. } => median * (sigma * sigma / 2.0).exp(),
+            Self::Empirical(all) => {
+                all.iter().copied().map(f64::from).sum::<f64>() / all.len().max(1) as f64
+            }
+        }
+    }
+
     /// Checks the fields.
     ///
     /// # Errors
@@ -224,5 +287,35 @@ impl Synthetic {
             );
         }
         errors.into_result()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &LengthLaw, mean: f64) {
+        let law: LengthLaw = text.parse().unwrap();
+        assert_eq!(law, *expected, "{text}");
+        assert!((law.mean() - mean).abs() < 0.01, "{text}: {}", law.mean());
+    }
+
+    #[test]
+    fn spellings() {
+        check("512", &LengthLaw::Constant(512), 512.0);
+        check("uniform:100-900", &LengthLaw::Uniform { min: 100, max: 900 }, 500.0);
+        check("normal:500,50", &LengthLaw::Normal { mean: 500.0, sd: 50.0, min: 1, max: None }, 500.0);
+        check(
+            "lognormal:400, 0.5, 1-8000",
+            &LengthLaw::LogNormal { median: 400.0, sigma: 0.5, min: 1, max: Some(8000) },
+            453.26,
+        );
+        check("one-of:128,512", &LengthLaw::Empirical(vec![128, 512]), 320.0);
+        for wrong in
+            ["", "0", "many", "-5", "uniform:9-1", "uniform:5", "normal:5", "lognormal:0,1", "one-of:", "zipf:3"]
+        {
+            assert!(wrong.parse::<LengthLaw>().unwrap_err().contains("expected"), "{wrong}");
+        }
     }
 }
