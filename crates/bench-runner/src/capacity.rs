@@ -17,6 +17,7 @@ use llms_core::{
         RunManifest, RunPhase, RunResult, Scenario, SearchPolicy, SearchStep, StepEnd, StepReport, Target,
     },
 };
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Runner, RunnerBuilder};
@@ -27,6 +28,8 @@ const LATE_SHARE: f64 = 0.01;
 const LATE: f64 = 0.01;
 /// How near the latency must be to its baseline before the next step, as a factor.
 const RECOVERED: f64 = 1.1;
+/// Fewest answers of a step that tell its mean load.
+const LOAD_MIN: usize = 20;
 /// Requests whose median is the latency between steps.
 const PULSE: u64 = 5;
 
@@ -39,8 +42,42 @@ pub struct Capacity {
     pub steps: Vec<StepReport>,
     /// Ids of the steps' runs, in the same order.
     pub runs: Vec<String>,
+    /// What each step put on the service and got out of it, where enough of its requests ended to say.
+    pub loads: Vec<StepLoad>,
     /// Steps before which the service had not come back to its baseline within the time allowed, from 1.
     pub not_recovered: Vec<u32>,
+}
+
+/// Mean load of a step, from its first send to its last end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StepLoad {
+    /// The step, from 1.
+    pub step: u32,
+    /// Mean number of requests in flight: the sum of their times over the span.
+    pub in_flight: f64,
+    /// Complete answers per second.
+    pub throughput: f64,
+}
+
+impl StepLoad {
+    /// Of a step's records; `None` below [`LOAD_MIN`] answers.
+    fn of(step: u32, records: &[RequestRecord]) -> Option<Self> {
+        let calls: Vec<_> = records
+            .iter()
+            .filter(|r| r.phase == RunPhase::Measured)
+            .filter_map(|r| Some((r.sent?, r.end?, r.is_ok())))
+            .collect();
+        let answers = calls.iter().filter(|(.., ok)| *ok).count();
+        let first = calls.iter().map(|c| c.0).min()?;
+        let last = calls.iter().map(|c| c.1).max()?;
+        let span = last.since(first)?.as_secs_f64();
+        if answers < LOAD_MIN || span <= 0.0 {
+            return None;
+        }
+        let busy: f64 =
+            calls.iter().filter_map(|(sent, end, _)| end.since(*sent)).map(|d| d.as_secs_f64()).sum();
+        Some(Self { step, in_flight: busy / span, throughput: answers as f64 / span })
+    }
 }
 
 /// Bounds of a search that are not the policy's.
@@ -79,6 +116,7 @@ pub async fn search_capacity(
         }),
         steps: Vec::new(),
         runs: Vec::new(),
+        loads: Vec::new(),
         not_recovered: Vec::new(),
     };
     let mut baseline = None;
@@ -102,6 +140,7 @@ pub async fn search_capacity(
         let (builder, sink) = step(probe.step);
         let run =
             one_step(target, scenario, &probe, limits, (&mut *policy, &judge), (builder, sink), ctx).await?;
+        found.loads.extend(StepLoad::of(probe.step, &run.records));
         found.runs.push(run.manifest.run_id);
     }
     found.steps = policy.steps().to_vec();

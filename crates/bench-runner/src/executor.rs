@@ -18,7 +18,7 @@ use llms_core::{
     CallContext, ChatRequest, ChatResponse, Error, ErrorCode, Message as ChatMessage, Result, SharedModel,
     bench::{
         Budget, ClientProbe, ErrorRecord, Prompt, RecordOutcome, RequestRecord, RunPhase, Scenario,
-        TokenCounts,
+        TokenCounter, TokenCounts,
     },
     error::CallPhase,
     observe::{CallEvent, CallObserver, CallTimeline, Timeline},
@@ -101,6 +101,8 @@ pub(crate) struct Executor {
     pub(crate) probe: Option<Arc<dyn ClientProbe>>,
     /// Where measured prompts come from.
     pub(crate) source: Source,
+    /// Counts the answers a second time.
+    pub(crate) counter: Option<Arc<dyn TokenCounter>>,
     warmup_ids: Vec<Arc<str>>,
 }
 
@@ -118,6 +120,7 @@ impl Executor {
         let ids = |prompts: &[Prompt]| prompts.iter().map(|p| p.id.as_str().into()).collect();
         Self {
             source: Source::new(&scenario, None),
+            counter: None,
             warmup_ids: ids(&scenario.warmup.prompts),
             scenario,
             models,
@@ -223,7 +226,7 @@ impl Executor {
         let timeline = Timeline::new();
         let room = request.options.max_tokens.map_or(CHUNK_ROOM, |n| CHUNK_ROOM.min(n as usize + 8));
         let streaming = self.scenario.streaming;
-        let kept = self.validator.is_some() || job.turn.is_some();
+        let kept = self.validator.is_some() || job.turn.is_some() || self.counter.is_some();
         let mut sink = RecordingSink::new(if streaming { room } else { 0 }, streaming && kept);
         let model = self.models[job.target as usize]
             .as_ref()
@@ -265,8 +268,19 @@ impl Executor {
             Err(e) if e.code() == ErrorCode::Cancelled && abort.is_cancelled() => RecordOutcome::Censored,
             Err(e) => RecordOutcome::Failed(ErrorRecord::from(&e)),
         };
+        let counted = answer.as_ref().and_then(|a| self.count(a));
         let answer = answer.filter(|_| job.turn.is_some());
-        (self.assemble(job, id, timeline.take(), sink, outcome, called, ended), answer)
+        let mut record = self.assemble(job, id, timeline.take(), sink, outcome, called, ended);
+        record.tokens.tokenizer = counted;
+        (record, answer)
+    }
+
+    /// Tokens of answer and reasoning by the named vocabulary, after the call; `None` where nothing was said.
+    fn count(&self, answer: &ChatResponse) -> Option<u64> {
+        let counter = self.counter.as_ref()?;
+        let said = [Some(answer.text.as_str()), answer.reasoning.as_deref()];
+        let said = said.into_iter().flatten().filter(|text| !text.is_empty());
+        said.map(|text| counter.count(text)).reduce(|a, b| a + b)
     }
 
     fn observer_of(&self, timeline: &Timeline) -> Arc<dyn CallObserver> {

@@ -32,12 +32,13 @@ pub mod soak;
 pub mod stress;
 pub mod workload;
 
-pub use capacity::{Capacity, CapacityLimits, search_capacity};
+pub use capacity::{Capacity, CapacityLimits, StepLoad, search_capacity};
 pub use collector::Collector;
 pub use environment::{capture_environment, load_average};
 pub use executor::ResponseValidator;
 pub use expectations::Expectations;
 pub use load_test::LoadTests;
+pub use purse::most_input;
 pub use runner::{Runner, RunnerBuilder};
 pub use schedule::Schedule;
 pub use workload::{ScenarioRegistry, load_prompts, load_scenario};

@@ -161,7 +161,7 @@ impl Purse {
 
 /// The most tokens a request can have: no tokenizer makes more tokens of a text than it has bytes. `None` with images or
 /// documents, whose tokens only the vendor knows.
-fn most_input(request: &ChatRequest) -> Option<u64> {
+pub fn most_input(request: &ChatRequest) -> Option<u64> {
     let mut bytes = 0_u64;
     let mut parts = 0_u64;
     for message in &request.messages {

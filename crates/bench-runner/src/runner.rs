@@ -125,8 +125,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Makes synthetic prompts exactly as long as asked, by this vocabulary. Without one their length is approximate,
-    /// and the manifest says so.
+    /// Makes synthetic prompts exactly as long as asked, by this vocabulary, and counts every answer beside the server's own
+    /// count, when its request is over. Without one lengths are approximate, and the manifest says so.
     pub fn token_counter(mut self, counter: Arc<dyn TokenCounter>) -> Self {
         self.0.counter = Some(counter);
         self
@@ -362,6 +362,7 @@ impl Runner {
         );
         executor.validator = Expectations::with(&manifest.scenario, self.validator.clone());
         executor.source = Source::new(&manifest.scenario, self.counter.clone());
+        executor.counter.clone_from(&self.counter);
         executor.observer.clone_from(&ctx.observer);
         executor.probe.clone_from(&self.probe);
         executor.purse = Arc::new(Purse::new(self.budget.clone()));
@@ -424,6 +425,9 @@ fn facts(
     if scenario.sessions.is_some() {
         let text = "each later turn is due when the answer before it has ended and the user has paused: closed loop by nature";
         facts.push(("sessions".to_owned(), text.to_owned()));
+    }
+    if let Some(counter) = counter {
+        facts.push(("tokenizer".to_owned(), counter.name().to_owned()));
     }
     if is_made(scenario) {
         let text = counter.map_or_else(

@@ -4,10 +4,11 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bench_analysis::{
     search::{CapacityOptions, CapacitySearch},
+    stats::usl::{Parameter, usl},
     throughput::SloJudge,
 };
 use bench_profiling::{ProbeOptions, ProcessProbe};
-use bench_runner::{CapacityLimits, Runner, search_capacity};
+use bench_runner::{CapacityLimits, Runner, StepLoad, search_capacity};
 use bench_store::{JsonlSink, RunSink, Tee};
 use llms_core::{
     CallContext,
@@ -21,6 +22,7 @@ use crate::{
     exit::{Exit, Failure},
     plan, providers,
     session::{build_info, cancel_on_interrupt, writable, writable_dir},
+    tokenizer::{self, counting},
 };
 
 /// What is printed as JSON.
@@ -35,7 +37,82 @@ struct Found<'a> {
     steps: &'a [StepReport],
     runs: &'a [String],
     not_recovered: &'a [u32],
+    /// Mean load and throughput of the steps.
+    loads: &'a [StepLoad],
+    /// A description of how throughput grows with load; never the answer.
+    scalability: Scalability,
     seed: u64,
+}
+
+/// The Universal Scalability Law through the steps, X(N) = γN / (1 + σ(N−1) + κN(N−1)), or why there is none.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Scalability {
+    /// A fit.
+    Fit {
+        /// Contention, with its 95 % limits where they exist.
+        sigma: (f64, Option<[f64; 2]>),
+        /// Cost of each pair that must agree.
+        kappa: (f64, Option<[f64; 2]>),
+        /// Throughput of one.
+        gamma: (f64, Option<[f64; 2]>),
+        /// Requests in flight at the highest throughput; absent when the fit never falls.
+        knee: Option<f64>,
+        /// Answers per second there.
+        knee_throughput: Option<f64>,
+        r_squared: f64,
+        points: usize,
+    },
+    /// Too few or too similar loads.
+    Absent(String),
+}
+
+impl Scalability {
+    fn of(loads: &[StepLoad]) -> Self {
+        // The law begins with one request in flight.
+        let points = || loads.iter().filter(|l| l.in_flight >= 1.0);
+        let n: Vec<f64> = points().map(|l| l.in_flight).collect();
+        let x: Vec<f64> = points().map(|l| l.throughput).collect();
+        match usl(&n, &x, 0.95) {
+            Err(e) => Self::Absent(e.to_string()),
+            Ok(fit) => {
+                let of = |p: Parameter| (p.value, p.interval.map(|i| [i.low, i.high]));
+                Self::Fit {
+                    sigma: of(fit.sigma),
+                    kappa: of(fit.kappa),
+                    gamma: of(fit.gamma),
+                    knee: fit.peak,
+                    knee_throughput: fit.peak_throughput,
+                    r_squared: fit.r_squared,
+                    points: fit.points,
+                }
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Absent(why) => format!("no scalability fit: {why}\n"),
+            Self::Fit { sigma, kappa, gamma, knee, knee_throughput, r_squared, points } => {
+                let knee = match (knee, knee_throughput) {
+                    (Some(n), Some(x)) => format!("highest throughput {x:.1}/s with {n:.1} in flight"),
+                    _ => "no knee within reach: the fit never falls".to_owned(),
+                };
+                let of = |(value, limits): &(f64, Option<[f64; 2]>)| {
+                    let limits =
+                        limits.map_or_else(String::new, |[low, high]| format!(" [{low:.4}, {high:.4}]"));
+                    format!("{value:.4}{limits}")
+                };
+                format!(
+                    "scalability (a description, {points} steps, R² {r_squared:.2}): {knee}; one alone {}/s, contention {}, \
+                     coherency {}\n",
+                    of(gamma),
+                    of(sigma),
+                    of(kappa)
+                )
+            }
+        }
+    }
 }
 
 /// Runs a search and prints it.
@@ -77,6 +154,7 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
     providers::preflight(&mut targets, &scenario, &ctx).await?;
     let target = &targets[0];
     let judge = Arc::new(SloJudge::new(&scenario));
+    let counter = tokenizer::load(&scenario)?;
     let limits = CapacityLimits { step_time: args.step_time, recovery: args.recovery };
     let found = search_capacity(
         target,
@@ -91,6 +169,7 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
                 .label(format!("{label}capacity, step {step}"))
                 .build_info(build_info())
                 .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
+            let builder = counting(builder, &counter);
             let mut sink = Tee::new();
             if let Some(path) = &run.records {
                 sink = sink.with(JsonlSink::new(path.with_extension(format!("{step}.jsonl"))));
@@ -113,6 +192,8 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
         steps: &found.steps,
         runs: &found.runs,
         not_recovered: &found.not_recovered,
+        loads: &found.loads,
+        scalability: Scalability::of(&found.loads),
         seed,
     };
     let json = serde_json::to_string_pretty(&shown).expect("invariant: a capacity is plain data") + "\n";
@@ -264,6 +345,7 @@ fn text(found: &Found<'_>) -> String {
         }
         SearchStep::Probe(_) => {}
     }
+    out.push_str(&found.scalability.text());
     out
 }
 

@@ -43,7 +43,7 @@ pub enum LogFormat {
     Json,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed, a soak degrades or has spent its budget, a service stays down after a stress step · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
+const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed, a plan does not fit its limits, a soak degrades or has spent its budget, a service stays down after a stress step · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
 reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate, a soak is too short for a slope · 130 interrupted, the partial result is saved";
 
 /// The commands.
@@ -54,6 +54,9 @@ pub enum Command {
     Compare(Box<RunArgs>),
     /// Measure one target.
     Run(Box<RunArgs>),
+    /// What a run would do, before anything is sent: requests, time, tokens, cost, and the sample size a precision needs.
+    /// Takes the flags of `run` and `compare`.
+    Plan(Box<PlanArgs>),
     /// Render a saved run again: judging is repeatable.
     Report(ReportArgs),
     /// Simulated vendors for anybody's client.
@@ -72,6 +75,17 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Built-in scenarios.
     Scenarios,
+}
+
+/// What is planned. Everything of `run`; its files are not written, and only --format chooses what is printed.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The run to plan.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// An earlier run of the same work, for latencies and lengths of answers: its directory, its id, or `latest`.
+    #[arg(long, value_name = "RUN", help_heading = "Work")]
+    pub pilot: Option<String>,
 }
 
 /// What to look at, and how closely.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config_file;
 mod doctor;
 pub mod exit;
+mod forecast;
 pub mod limit_args;
 pub mod load_args;
 mod logging;
@@ -21,6 +22,7 @@ mod soak;
 mod stress;
 pub mod target;
 mod telemetry;
+mod tokenizer;
 pub mod validate;
 pub mod work_args;
 
@@ -39,6 +41,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Compare(args) => block_on(session::execute(&args, Kind::Compare)),
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
+        Command::Plan(args) => forecast::execute(&args),
         Command::Report(args) => session::report(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),

@@ -121,7 +121,7 @@ impl LimitArgs {
                 quantile: wish.quantile,
                 relative: wish.relative,
                 confidence: 0.95,
-                looks: declared_looks((planned / 20).max(20).min(planned), planned, LOOKS),
+                looks: looks(planned),
             };
             let rule =
                 PrecisionRule::new(options).map_err(|e| Failure::usage(format!("--precision: {e}")))?;
@@ -146,6 +146,11 @@ impl LimitArgs {
             rules
         })
     }
+}
+
+/// Where a rule looks, for a plan of so many requests.
+pub(crate) fn looks(planned: u64) -> Vec<u64> {
+    declared_looks((planned / 20).max(20).min(planned), planned, LOOKS)
 }
 
 /// Whether every request has a limit of generated tokens.

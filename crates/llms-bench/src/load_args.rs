@@ -157,7 +157,8 @@ impl TraceArgs {
         trace.time_scale = self.time_scale.unwrap_or(1.0);
         trace.start = self.trace_start.unwrap_or_default();
         trace.length = self.trace_length;
-        bench_runner::workload::read_trace(&mut trace, Path::new("")).map_err(|e| Failure::from(e).at("--trace"))?;
+        bench_runner::workload::read_trace(&mut trace, Path::new(""))
+            .map_err(|e| Failure::from(e).at("--trace"))?;
         scenario.prompts.clear();
         (scenario.synthetic, scenario.sessions) = (None, None);
         scenario.load = Load::replay(trace).capped(cap);

@@ -29,6 +29,7 @@ use crate::{
     signals::SignalsToEnd,
     simulated::Simulation,
     telemetry,
+    tokenizer::{self, Counter, counting},
 };
 
 /// How many targets a command takes.
@@ -71,6 +72,7 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     };
 
     let limits = Limits::of(args, &plan, &targets)?;
+    let counter = tokenizer::load(&plan.scenario)?;
     if simulation.is_none() {
         providers::preflight(&mut targets, &plan.scenario, &ctx)
             .await
@@ -78,7 +80,7 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     }
     telemetry::instrument(&mut targets, &telemetry);
 
-    let measured = measure(args, &plan, &targets, limits, &ctx).await;
+    let measured = measure(args, &plan, &targets, (limits, counter), &ctx).await;
     // Before anything else may fail, and before the report, which says how it went.
     drop(targets);
     let delivered = telemetry::finish(telemetry).await;
@@ -168,7 +170,7 @@ async fn measure(
     args: &RunArgs,
     plan: &Plan,
     targets: &[Target],
-    limits: Limits,
+    (limits, counter): (Limits, Counter),
     ctx: &CallContext,
 ) -> Result<Measured, Failure> {
     let run_id = Uuid::now_v7().to_string();
@@ -179,7 +181,7 @@ async fn measure(
         .progress(display.clone())
         .build_info(build_info())
         .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
-    builder = builder.budget(limits.budget).stop_rules(limits.rules);
+    builder = counting(builder.budget(limits.budget).stop_rules(limits.rules), &counter);
     if let Some(label) = &args.label {
         builder = builder.label(label);
     }

@@ -9,6 +9,7 @@ use bench_mock::{
 };
 use bench_runner::ScenarioRegistry;
 use llms_core::{
+    Capabilities, ModelInfo,
     bench::{Load, Order, RecordSource, Scenario, Target, TargetInfo, Warmup},
     config::ModelConfig,
     registry::BuildContext,
@@ -59,6 +60,23 @@ pub fn default_scenario() -> Scenario {
     };
     scenario.options.max_tokens = Some(TOKENS);
     scenario.with_ids()
+}
+
+/// What the simulated vendors are called, before they run.
+pub fn targets_info() -> Vec<TargetInfo> {
+    let info = |protocol: Protocol| TargetInfo {
+        name: format!("sim-{protocol}"),
+        model: ModelInfo {
+            provider: protocol.as_str().to_owned(),
+            model: MODEL.to_owned(),
+            endpoint: None,
+            capabilities: Capabilities::default(),
+        },
+        simulated: true,
+        transport: None,
+        unavailable: None,
+    };
+    Protocol::ALL.into_iter().map(info).collect()
 }
 
 /// The simulated vendors while they run.

@@ -26,6 +26,7 @@ use crate::{
     progress::Display,
     providers,
     session::{build_info, cancel_on_interrupt, writable, writable_dir},
+    tokenizer::{self, counting},
 };
 use args::SoakArgs;
 
@@ -83,7 +84,10 @@ pub(crate) async fn execute(args: &SoakArgs) -> Result<Exit, Failure> {
     let display = Arc::new(Display::new(run.quiet));
     let (id, builder, sink) = outlets(run, "soak", None);
     let mut log = SoakLog::new(&scenario);
-    let builder = builder.progress(display.clone()).budget(budget).stop_rules(rules);
+    let builder = counting(builder, &tokenizer::load(&scenario)?)
+        .progress(display.clone())
+        .budget(budget)
+        .stop_rules(rules);
     let sustained = sustain(target, &scenario, (builder, sink), &mut log, &ctx).await;
     display.finish();
     let manifest = sustained?;

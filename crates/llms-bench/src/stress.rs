@@ -15,6 +15,7 @@ use crate::{
     output, plan, providers,
     session::cancel_on_interrupt,
     soak::{args::StressArgs, outlets, put, refuse, writable_outputs},
+    tokenizer::{self, counting},
 };
 
 /// Windows of the time to recover.
@@ -56,6 +57,7 @@ pub(crate) async fn execute(mut args: StressArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("stress climbs on one target, found {n}; name it with --target")));
     }
     let scenario = plan.scenario;
+    let counter = tokenizer::load(&scenario)?;
     let analyzer = output::analyzer(run.prices.as_deref())?;
     writable_outputs(run)?;
     let ctx = CallContext::new().with_cancel(cancel_on_interrupt());
@@ -77,7 +79,7 @@ pub(crate) async fn execute(mut args: StressArgs) -> Result<Exit, Failure> {
             };
             progress(run.quiet, &name, rung);
             let (_, builder, sink) = outlets(run, "stress", Some(&name));
-            (builder, sink)
+            (counting(builder, &counter), sink)
         },
         |rung, result| {
             let found = found.add(of_rung(rung), result, &analyzer)?;

@@ -75,7 +75,8 @@ impl WorkArgs {
                 none => *none = Some(Synthetic::new(input.clone())),
             }
         }
-        let flags = [("--output-len", self.output_len.is_some()), ("--prefix-len", self.prefix_len.is_some())];
+        let flags =
+            [("--output-len", self.output_len.is_some()), ("--prefix-len", self.prefix_len.is_some())];
         let given = flags.iter().find(|(_, given)| *given);
         match (&mut scenario.synthetic, given) {
             (Some(synthetic), _) => {

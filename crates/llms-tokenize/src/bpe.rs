@@ -20,7 +20,13 @@ pub(crate) enum Merges {
 
 impl Merges {
     /// Rank and number of what `left` and `right` make.
-    fn merge(&self, vocabulary: &Vocabulary, left: u32, right: u32, joined: &mut Vec<u8>) -> Option<(u32, u32)> {
+    fn merge(
+        &self,
+        vocabulary: &Vocabulary,
+        left: u32,
+        right: u32,
+        joined: &mut Vec<u8>,
+    ) -> Option<(u32, u32)> {
         if left == UNKNOWN || right == UNKNOWN {
             return None;
         }

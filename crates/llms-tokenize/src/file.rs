@@ -80,7 +80,9 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Tokenizer, String> {
     let model: Model = serde_json::from_value(file.model).map_err(|e| format!("model: {e}"))?;
     let marks = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
     if marks.iter().any(|m| m.as_deref().is_some_and(|m| !m.is_empty())) {
-        return Err("expected a model without marks inside words; its tokens cannot be counted here".to_owned());
+        return Err(
+            "expected a model without marks inside words; its tokens cannot be counted here".to_owned()
+        );
     }
     let spell = |token: &str| if rule.byte_level { bytes_of(token) } else { Some(token.as_bytes().to_vec()) };
     let mut vocabulary = Vocabulary::with_capacity(model.vocab.len());
@@ -96,7 +98,8 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Tokenizer, String> {
         let made = merge.parts().and_then(|(left, right)| {
             Some(((number(left)?, number(right)?), (rank, number(&format!("{left}{right}"))?)))
         });
-        let (pair, made) = made.ok_or_else(|| format!("model.merges[{rank}]: expected two tokens that make a third"))?;
+        let (pair, made) =
+            made.ok_or_else(|| format!("model.merges[{rank}]: expected two tokens that make a third"))?;
         pairs.entry(pair).or_insert(made);
     }
     if !rule.byte_level && !model.byte_fallback {
@@ -172,7 +175,9 @@ fn known(pattern: &str) -> Option<Split> {
     const CONTRACTION: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
     const WHITE: &str = r"\s*[\r\n]+|\s+(?!\S)|\s+";
     let cl100k = |digits: &str| {
-        format!(r"{CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{WHITE}")
+        format!(
+            r"{CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{WHITE}"
+        )
     };
     let upper = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]";
     let lower = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]";
@@ -262,9 +267,24 @@ mod tests {
             (r#"{"model": {"type": "Unigram", "vocab": []}}"#, "found Unigram"),
             (&WORDS.replace("\"a b\"", "\"a c\""), "model.merges[0]"),
             (&WORDS.replace("ByteLevel", "Bert"), "found Bert"),
-            (&WORDS.replace(r#""pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}"#, r#""pre_tokenizer": null"#), "falls back to bytes"),
-            (&WORDS.replace(r#""model""#, r#""normalizer": {"type": "Lowercase"}, "model""#), "found Lowercase"),
-            (&WORDS.replace(r#"{"type": "ByteLevel", "add_prefix_space": false}"#, r#"{"type": "Split", "pattern": {"Regex": "x+"}}"#), "splitting of GPT-2"),
+            (
+                &WORDS.replace(
+                    r#""pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}"#,
+                    r#""pre_tokenizer": null"#,
+                ),
+                "falls back to bytes",
+            ),
+            (
+                &WORDS.replace(r#""model""#, r#""normalizer": {"type": "Lowercase"}, "model""#),
+                "found Lowercase",
+            ),
+            (
+                &WORDS.replace(
+                    r#"{"type": "ByteLevel", "add_prefix_space": false}"#,
+                    r#"{"type": "Split", "pattern": {"Regex": "x+"}}"#,
+                ),
+                "splitting of GPT-2",
+            ),
         ] {
             let e = parse(text, "t").unwrap_err();
             assert!(e.contains(says), "expected `{says}` in: {e}");

@@ -83,10 +83,10 @@ impl Split {
 
 /// Bytes of the characters at the beginning that are `like` it, at most `most` of them.
 fn run(text: &str, most: usize, like: impl Fn(char) -> bool) -> usize {
-    text.char_indices().take(most).find(|(_, c)| !like(*c)).map_or_else(
-        || text.char_indices().nth(most).map_or(text.len(), |(at, _)| at),
-        |(at, _)| at,
-    )
+    text.char_indices()
+        .take(most)
+        .find(|(_, c)| !like(*c))
+        .map_or_else(|| text.char_indices().nth(most).map_or(text.len(), |(at, _)| at), |(at, _)| at)
 }
 
 /// `'s|'t|'re|'ve|'m|'ll|'d`: bytes; with `fold` in any case (to which ſ belongs).

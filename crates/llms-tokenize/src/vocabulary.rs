@@ -83,8 +83,14 @@ mod tests {
     #[test]
     fn tokens_have_numbers_in_order_and_are_there_once() {
         let mut v = Vocabulary::with_capacity(3);
-        assert_eq!([v.add(b"a"), v.add(b""), v.add(b"ab"), v.add(b"a")], [Some(0), Some(1), Some(2), Some(0)]);
-        assert_eq!((v.get(b"ab"), v.get(b"b"), v.token(2), v.token(1), v.len()), (Some(2), None, &b"ab"[..], &b""[..], 3));
+        assert_eq!(
+            [v.add(b"a"), v.add(b""), v.add(b"ab"), v.add(b"a")],
+            [Some(0), Some(1), Some(2), Some(0)]
+        );
+        assert_eq!(
+            (v.get(b"ab"), v.get(b"b"), v.token(2), v.token(1), v.len()),
+            (Some(2), None, &b"ab"[..], &b""[..], 3)
+        );
     }
 
     #[test]

@@ -99,7 +99,9 @@ pub fn read_files(scenario: &mut Scenario, base: &Path) -> Result<()> {
     }
     if let Some(file) = &scenario.prompts_file {
         if !scenario.prompts.is_empty() {
-            return Err(wrong(format!("prompts_file: expected no prompts beside it, found both; `{file}` has its own")));
+            return Err(wrong(format!(
+                "prompts_file: expected no prompts beside it, found both; `{file}` has its own"
+            )));
         }
         scenario.prompts = super::load_prompts(&base.join(file))?;
         scenario.prompts_file = None;

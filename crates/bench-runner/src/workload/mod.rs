@@ -26,4 +26,5 @@ pub use registry::ScenarioRegistry;
 pub(crate) use resolve::nonce;
 pub use resolve::resolve;
 pub(crate) use source::{Source, is_made};
+pub use source::{made_prompt, planned_tokens};
 pub use trace::{parse_trace, read_trace};

@@ -71,13 +71,7 @@ pub fn parse_prompts(text: &str, name: &str, stem: &str) -> Result<Vec<Prompt>> 
             })?;
             let id = own_id(&item).unwrap_or_else(|| format!("{stem}-{n}"));
             let id = if ids.insert(id.clone()) { id } else { format!("{id}-{n}") };
-            Ok(Prompt {
-                id,
-                messages,
-                turns,
-                max_tokens,
-                expect: None,
-            })
+            Ok(Prompt { id, messages, turns, max_tokens, expect: None })
         })
         .collect()
 }

@@ -40,6 +40,42 @@ pub(crate) fn is_made(scenario: &Scenario) -> bool {
     scenario.synthetic.is_some() || scenario.load.trace().is_some()
 }
 
+/// The prompt of that request in the plan of a resolved scenario, where prompts are made one by one; `None` where they come
+/// from its list.
+pub fn made_prompt(
+    scenario: &Scenario,
+    counter: Option<Arc<dyn TokenCounter>>,
+    index: usize,
+) -> Option<Prompt> {
+    Some(Source::new(scenario, counter).made?.prompt(index))
+}
+
+/// Tokens of that prompt and of the longest answer to it, as planned: no text is made. `None` for the first where the prompt is
+/// a recorded text, and for the second where only the scenario limits the answer; `None` at all where prompts come from the
+/// scenario's list.
+pub fn planned_tokens(scenario: &Scenario, index: usize) -> Option<(Option<u32>, Option<u32>)> {
+    if let Some(trace) = scenario.load.trace() {
+        let request = trace.requests.get()?.get(index)?;
+        let input = match &request.input {
+            TraceInput::Messages(_) => None,
+            TraceInput::Tokens(tokens) | TraceInput::Blocks { tokens, .. } => Some(*tokens),
+        };
+        return Some((input, request.output_tokens));
+    }
+    let synthetic = scenario.synthetic.as_ref()?;
+    let (input, output) = drawn(synthetic, scenario.seeds.lengths.unwrap_or_default(), index);
+    let shared = synthetic.prefix.map_or(0, |p| p.tokens);
+    Some((Some(input.saturating_add(shared)), output))
+}
+
+/// Lengths of a request: of its own words, and the limit of its answer.
+fn drawn(synthetic: &Synthetic, seed: u64, index: usize) -> (u32, Option<u32>) {
+    let mut draws = Stream::new(seed, Purpose::Lengths, index as u64);
+    let input = lengths::draw(&synthetic.input, &mut draws);
+    let output = synthetic.output.as_ref().map(|law| lengths::draw(law, &mut draws));
+    (input, output)
+}
+
 impl Source {
     /// The source of a scenario with all seeds.
     pub(crate) fn new(scenario: &Scenario, counter: Option<Arc<dyn TokenCounter>>) -> Self {
@@ -114,9 +150,7 @@ impl Made {
                 (text, request.output_tokens)
             }
             Recipe::Lengths(synthetic) => {
-                let mut lengths = Stream::new(self.lengths_seed, Purpose::Lengths, index as u64);
-                let input = lengths::draw(&synthetic.input, &mut lengths);
-                let output = synthetic.output.as_ref().map(|law| lengths::draw(law, &mut lengths));
+                let (input, output) = drawn(synthetic, self.lengths_seed, index);
                 let text = match synthetic.prefix {
                     None => self.text(&[], 0, input, &mut own),
                     Some(SharedPrefix { groups, tokens }) => {

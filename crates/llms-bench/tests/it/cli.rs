@@ -134,7 +134,8 @@ fn wrong_values() {
     check(&["run", "--target", NOBODY, "--burstiness", "2"], 2, &["--burstiness", "--request-rate"]);
     check(&["run", "--target", NOBODY, "--arrivals", "gamma", "--request-rate", "2"], 2, &["--burstiness"]);
     check(&["run", "--target", NOBODY, "--arrivals", "poisson"], 2, &["--arrivals", "--request-rate"]);
-    check(&["run", "--target", NOBODY, "--rate-profile", "fast"], 2, &["--rate-profile", "10-40@1m"]);
+    check(&["run", "--target", NOBODY, "--rate-profile", "fast"], 2, &["--rate-profile", "1m:5->50"]);
+    check(&["run", "--target", NOBODY, "--rate-profile", "10s:1,1m:5-"], 2, &["--rate-profile", "quote it"]);
     check(&["run", "--target", NOBODY, "--think-time", "1s", "--request-rate", "2"], 2, &["--think-time"]);
     check(&["run", "--target", NOBODY, "--precision", "ttft"], 2, &["--precision", "ttft:p95:5%"]);
     check(&["run", "--target", NOBODY, "--precision", "ttft:p99:5%", "-n", "50"], 2, &["--precision", "50"]);
@@ -149,6 +150,49 @@ fn wrong_values() {
     );
     check(&["report", "nope"], 2, &["nope"]);
     check(&["report"], 2, &["no run is kept", "llms-bench compare"]);
+}
+
+/// One message each for flags that exclude or need one another.
+#[test]
+fn work_and_load_that_do_not_fit_together() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("t.jsonl"), "{\"timestamp\": 0, \"input_tokens\": 5}\n").unwrap();
+    fs::write(dir.path().join("bad.csv"), "TIMESTAMP,ContextTokens,GeneratedTokens\nsoon,1,1\n").unwrap();
+    fs::write(dir.path().join("bad.json"), "{").unwrap();
+    for (flags, says) in [
+        (&["--trace", "t.jsonl", "--request-rate", "2"][..], &["--trace", "--request-rate"][..]),
+        (&["--trace", "t.jsonl", "--concurrency", "2"], &["--trace", "--concurrency"]),
+        (&["--trace", "t.jsonl", "--rate-profile", "1s:2"], &["--trace", "--rate-profile"]),
+        (&["--trace", "t.jsonl", "--input-len", "5"], &["--trace", "--input-len"]),
+        (&["--trace", "t.jsonl", "--sessions"], &["--trace", "--sessions"]),
+        (&["--trace", "nope.jsonl"], &["--trace", "nope.jsonl"]),
+        (&["--trace", "bad.csv"], &["--trace", "bad.csv:2: TIMESTAMP", "soon"]),
+        (&["--trace", "t.jsonl", "--time-scale", "0"], &["time_scale", "above 0"]),
+        (&["--trace", "t.jsonl", "--trace-start", "1h"], &["at least one request"]),
+        (&["--time-scale", "2"], &["--trace"]),
+        (&["--trace-format", "azure"], &["--trace"]),
+        (&["--input-len", "5", "--prompts", "t.jsonl"], &["--input-len", "--prompts"]),
+        (&["--input-len", "many"], &["--input-len", "uniform:100-900"]),
+        (&["--input-len", "uniform:9-3"], &["--input-len", "1 ≤ min ≤ max"]),
+        (&["--output-len", "5"], &["--output-len", "--input-len"]),
+        (&["--input-len", "5", "--output-len", "5", "--max-tokens", "9"], &["--output-len", "--max-tokens"]),
+        (&["--prefix-len", "5"], &["--prefix-len", "--input-len"]),
+        (&["--prefix-groups", "5", "--input-len", "5"], &["--prefix-len"]),
+        (&["--sessions"], &["sessions", "a prompt with turns"]),
+        (&["--max-turns", "2"], &["--max-turns", "--sessions"]),
+        (&["--turn-think-time", "2s"], &["--turn-think-time", "--sessions"]),
+        (&["--tokenizer", "o300k"], &["--tokenizer", "o200k_base"]),
+        (&["--tokenizer", "bad.json"], &["--tokenizer", "bad.json"]),
+        (&["--expect-matches", "("], &["expect.matches", "regular expression"]),
+        (&["--expect-schema", "bad.json"], &["--expect-schema", "expected JSON"]),
+        (&["--expect-schema", "nope.json"], &["--expect-schema", "cannot read"]),
+    ] {
+        check_in(dir.path(), &[&["run", "--target", NOBODY], flags].concat(), 2, says);
+    }
+    for (command, more) in [("capacity", &["--slo", "ttft:p99<1s"][..]), ("stress", &[])] {
+        let args = [&[command, "--target", NOBODY, "--trace", "t.jsonl"], more].concat();
+        check_in(dir.path(), &args, 2, &["--trace"]);
+    }
 }
 
 #[test]

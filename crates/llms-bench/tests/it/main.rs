@@ -4,9 +4,11 @@
 mod cli;
 mod common;
 mod doctor;
+mod forecast;
 mod mock_serve;
 mod otlp;
 mod preflight;
 mod secrets;
 mod t037_overhead;
 mod validate_mutations;
+mod work_flags;

@@ -116,11 +116,8 @@ impl FromStr for RatePiece {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             // What is left of an arrow when the shell took its head.
-            let hint = if text.ends_with(['-', '=']) {
-                "; quote it, or the shell takes `>` for itself"
-            } else {
-                ""
-            };
+            let hint =
+                if text.ends_with(['-', '=']) { "; quote it, or the shell takes `>` for itself" } else { "" };
             format!(
                 "expected a piece such as 30s:5, 1m:5->50 (linear) or 1m:5=>50 (exponential), found `{text}`{hint}"
             )

@@ -191,9 +191,7 @@ impl LengthLaw {
             Self::Normal { mean, .. } => *mean,
             // Exact: m·exp(σ²/2).
             Self::LogNormal { median, sigma, .. } => median * (sigma * sigma / 2.0).exp(),
-            Self::Empirical(all) => {
-                all.iter().copied().map(f64::from).sum::<f64>() / all.len().max(1) as f64
-            }
+            Self::Empirical(all) => all.iter().copied().map(f64::from).sum::<f64>() / all.len().max(1) as f64,
         }
     }
 
@@ -312,9 +310,18 @@ mod tests {
             453.26,
         );
         check("one-of:128,512", &LengthLaw::Empirical(vec![128, 512]), 320.0);
-        for wrong in
-            ["", "0", "many", "-5", "uniform:9-1", "uniform:5", "normal:5", "lognormal:0,1", "one-of:", "zipf:3"]
-        {
+        for wrong in [
+            "",
+            "0",
+            "many",
+            "-5",
+            "uniform:9-1",
+            "uniform:5",
+            "normal:5",
+            "lognormal:0,1",
+            "one-of:",
+            "zipf:3",
+        ] {
             assert!(wrong.parse::<LengthLaw>().unwrap_err().contains("expected"), "{wrong}");
         }
     }

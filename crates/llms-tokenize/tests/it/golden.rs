@@ -56,7 +56,9 @@ fn files_count_as_their_own_library_does() {
 
 #[test]
 fn what_is_neither_a_name_nor_a_file_is_refused() {
-    for (name, says) in [("o300k", "o200k_base, cl100k_base or a tokenizer.json"), ("no/such.json", "cannot read")] {
+    for (name, says) in
+        [("o300k", "o200k_base, cl100k_base or a tokenizer.json"), ("no/such.json", "cannot read")]
+    {
         let e = open(name).unwrap_err();
         assert!(e.message().contains(says), "{e}");
     }
