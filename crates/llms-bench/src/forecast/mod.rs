@@ -65,7 +65,7 @@ struct Duration {
     /// The longest it can take, where every request runs into its timeout.
     window_at_most_s: Option<f64>,
     drain_at_most_s: f64,
-    basis: String,
+    basis: &'static str,
 }
 
 /// A stretch of the plan.
@@ -144,13 +144,13 @@ fn forecast(args: &PlanArgs) -> Result<Forecast, Failure> {
         preflight_requests: u64::from(!plan.targets.is_empty()),
         duration,
         rate: rate(&scenario, &schedule),
-        samples: samples::sizes(run.limits.precision.as_ref(), &scenario, &pilots, requests)?,
+        samples: samples::sizes(run.limits.precision.as_ref(), &scenario, &pilots, requests),
         supposed: pilots.basis(),
         limits: Vec::new(),
         refused: Vec::new(),
         conflicts: Vec::new(),
     };
-    limits(args, &scenario, &volume, &mut forecast)?;
+    limits(args, &scenario, &volume, &mut forecast);
     Ok(forecast)
 }
 
@@ -209,11 +209,11 @@ fn duration(
         window_s: schedule.end().map(|d| d.as_secs_f64() * rounds),
         window_at_most_s: None,
         drain_at_most_s: scenario.drain.as_secs_f64() * rounds,
-        basis: "the plan's own end".to_owned(),
+        basis: "the plan's own end",
     };
     let Load::Closed { concurrency, think_time, .. } = &scenario.load else {
         if scenario.sessions.is_some() {
-            found.basis = "the last conversation begins then; its turns follow".to_owned();
+            found.basis = "the last conversation begins then; its turns follow";
         }
         return found;
     };
@@ -229,11 +229,11 @@ fn duration(
     match pilots.e2e() {
         Some(e2e) => {
             found.window_s = Some(shorter(takes(e2e)));
-            found.basis = "as fast as the pilot's answers".to_owned();
+            found.basis = "as fast as the pilot's answers";
         }
         None => {
             found.window_s = None;
-            found.basis = "as fast as answers come: --pilot tells how fast".to_owned();
+            found.basis = "as fast as answers come: --pilot tells how fast";
         }
     }
     found
@@ -288,12 +288,7 @@ fn rate(scenario: &Scenario, schedule: &Schedule) -> Vec<Slice> {
 }
 
 /// What ends the run early, what refuses it, and which limits its plan passes.
-fn limits(
-    args: &PlanArgs,
-    scenario: &Scenario,
-    volume: &Volume,
-    forecast: &mut Forecast,
-) -> Result<(), Failure> {
+fn limits(args: &PlanArgs, scenario: &Scenario, volume: &Volume, forecast: &mut Forecast) {
     let limits = &args.run.limits;
     let several = forecast.targets.len() > 1;
     if several && (limits.precision.is_some() || limits.stop_saturated) {
@@ -334,12 +329,12 @@ fn limits(
         let why =
             "--max-cost and --max-tokens-total need --max-tokens: without it an answer has no worst case";
         forecast.refused.push(why.to_owned());
-        return Ok(());
+        return;
     }
     if limited && !volume.is_bounded() {
         let why = "a budget cannot bound the tokens of images and documents; leave them or the budget out";
         forecast.refused.push(why.to_owned());
-        return Ok(());
+        return;
     }
     if let Some(limit) = limits.max_cost {
         if let Some(why) = forecast.targets.iter().find_map(|t| t.no_cost.clone()) {
@@ -353,5 +348,4 @@ fn limits(
         let sum = volume.tokens_total(forecast.targets.len());
         volume::budget(&format!("--max-tokens-total {limit}"), sum, limit.into(), "", forecast);
     }
-    Ok(())
 }

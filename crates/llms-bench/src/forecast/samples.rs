@@ -5,7 +5,7 @@ use llms_core::bench::{Scenario, metric};
 use serde::Serialize;
 
 use super::pilot::Pilots;
-use crate::{exit::Failure, limit_args::Precision};
+use crate::limit_args::Precision;
 
 /// Quantiles that are told about when no wish is given.
 const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
@@ -37,15 +37,12 @@ pub(super) struct SampleSize {
 }
 
 /// The sizes for a wish, or for the usual quantiles of the headline.
-///
-/// # Errors
-/// When a level is out of range.
 pub(super) fn sizes(
     wish: Option<&Precision>,
     scenario: &Scenario,
     pilots: &Pilots,
     planned: Option<u64>,
-) -> Result<Vec<SampleSize>, Failure> {
+) -> Vec<SampleSize> {
     let headline = if scenario.streaming { "ttft" } else { "e2e" };
     let wishes: Vec<Precision> = match wish {
         Some(wish) => vec![wish.clone()],
@@ -69,7 +66,7 @@ pub(super) fn sizes(
                 Ok(plan) => (Some(plan), None),
                 Err(e) => (None, Some(format!("the pilot does not tell: {e}"))),
             };
-            Ok(SampleSize {
+            SampleSize {
                 metric: wish.metric,
                 quantile: wish.quantile,
                 relative: wish.relative,
@@ -79,7 +76,7 @@ pub(super) fn sizes(
                 window_s: plan.zip(rate).map(|(p, rate)| p.duration_s(rate)),
                 enough: plan.zip(planned).map(|(p, n)| p.requests <= n),
                 absent,
-            })
+            }
         })
         .collect()
 }

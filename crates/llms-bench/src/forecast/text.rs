@@ -214,7 +214,8 @@ fn time(seconds: f64) -> String {
     let s = seconds.abs();
     match s {
         s if s < 1.0 && s > 0.0 => format!("{:.0} ms", seconds * 1e3),
-        s if s < 120.0 => format!("{} s", trim(seconds)),
+        s if s < 10.0 => format!("{} s", trim(seconds)),
+        s if s < 120.0 => format!("{} s", trim((seconds * 10.0).round() / 10.0)),
         s if s < 7200.0 => format!("{:.1} min", seconds / 60.0),
         _ => format!("{:.1} h", seconds / 3600.0),
     }

@@ -17,7 +17,7 @@ fn run(bench: &Bench, flags: &[&str]) -> (Ended, Vec<Value>, Value) {
     let read = |name: &str| std::fs::read_to_string(bench.path().join(name)).unwrap_or_default();
     let records = read("r.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let manifest = bench.files().into_iter().find(|f| f.ends_with("run.json"));
-    let manifest = manifest.map(|f| std::fs::read_to_string(f).unwrap()).unwrap_or_else(|| "null".to_owned());
+    let manifest = manifest.map_or_else(|| "null".to_owned(), |f| std::fs::read_to_string(f).unwrap());
     (ended, records, serde_json::from_str(&manifest).unwrap())
 }
 
