@@ -64,7 +64,8 @@ impl StepLoad {
     fn of(step: u32, records: &[RequestRecord]) -> Option<Self> {
         let calls: Vec<_> = records
             .iter()
-            .filter(|r| r.phase == RunPhase::Measured)
+            // What the end of the step cut off would count as load without an answer.
+            .filter(|r| r.phase == RunPhase::Measured && r.outcome != RecordOutcome::Censored)
             .filter_map(|r| Some((r.sent?, r.end?, r.is_ok())))
             .collect();
         let answers = calls.iter().filter(|(.., ok)| *ok).count();
