@@ -10,6 +10,7 @@
 //! through traits of `llms_core::bench::policy`.
 
 mod analyzer;
+pub mod backpressure;
 pub mod clusters;
 pub mod compare;
 mod contract;

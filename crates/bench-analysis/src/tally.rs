@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use llms_core::bench::{Origin, RequestRecord, Scenario, Slo, TokenSummary, Window};
+use llms_core::bench::{Origin, RecordOutcome, RequestRecord, Scenario, Slo, TokenSummary, Window};
 use llms_core::observe::Reported;
 use llms_core::time::Timestamp;
+use llms_core::wire::OWN_LIMIT;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -38,6 +39,8 @@ pub struct Tally {
     /// requests whose transport knows whether it opened a connection, and those that did
     pub(crate) connections: (u64, u64),
     pub(crate) resent: u64,
+    /// requests that this machine could not send, and what the first of them said
+    pub(crate) own_limits: Option<(u64, String)>,
     /// sums and numbers of what the server reported with answers
     reported: BTreeMap<String, (f64, u64)>,
     pub(crate) tokens: TokenSummary,
@@ -86,6 +89,7 @@ impl Tally {
             models: BTreeMap::new(),
             connections: (0, 0),
             resent: 0,
+            own_limits: None,
             reported: BTreeMap::new(),
             tokens: TokenSummary::default(),
             unreported_output: 0,
@@ -118,6 +122,11 @@ impl Tally {
             self.connections.1 += u64::from(!reused);
         }
         self.resent += u64::from(record.resent);
+        if let RecordOutcome::Failed(e) = &record.outcome
+            && e.message.contains(OWN_LIMIT)
+        {
+            self.own_limits.get_or_insert_with(|| (0, e.message.clone())).0 += 1;
+        }
         self.add_usage(record);
         for lag in request.read_lags() {
             self.read_lags.add(lag);

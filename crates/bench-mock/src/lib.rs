@@ -66,7 +66,7 @@ pub use engine::ProfileHandle;
 pub use model::{MockFactory, MockModel, MockModelBuilder};
 pub use profile::{
     Batching, Capacity, Drip, FaultKind, FaultRule, MaxTokens, Memory, PrefixCache, Preset, Profile,
-    RateLimit, Reasoning, SimulatedPrices, Split, ToolAnswers, Wire,
+    RateLimit, Reasoning, SimulatedPrices, SlowReader, Split, ToolAnswers, Wire,
 };
 pub use situation::SITUATIONS;
 pub use truth::{Stamps, TruthLog, TruthOutcome, TruthRecord, Write};

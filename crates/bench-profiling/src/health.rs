@@ -155,6 +155,8 @@ pub(crate) fn health(watch: &mut Watch, account: &ThreadAccount) -> ClientHealth
             Err(reason) => Measured::absent(reason),
             Ok(_) => runtime_lag(watch, account),
         },
+        transport: None,
+        calibration: None,
         cost: match &account.cpu_ns {
             Err(reason) => Measured::absent(reason),
             Ok(ns) => Measured::Value(ProbeCost {

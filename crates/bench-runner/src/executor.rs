@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    lines::Lines,
     purse::{Purse, Refused, Reserved},
     recorder::Message,
     session::Turn,
@@ -99,6 +100,8 @@ pub(crate) struct Executor {
     pub(crate) enough: CancellationToken,
     /// Begins to watch when the measured window does.
     pub(crate) probe: Option<Arc<dyn ClientProbe>>,
+    /// The connections to the targets.
+    pub(crate) lines: Arc<Lines>,
     /// Where measured prompts come from.
     pub(crate) source: Source,
     /// Counts the answers a second time.
@@ -132,6 +135,7 @@ impl Executor {
             purse: Arc::new(Purse::new(Budget::default())),
             enough: CancellationToken::new(),
             probe: None,
+            lines: Arc::default(),
             in_flight: Arc::default(),
         }
     }

@@ -123,6 +123,7 @@ pub(crate) async fn conduct(executor: Arc<Executor>, segments: Vec<Segment>, end
         if ending.enough.is_cancelled() {
             break;
         }
+        executor.lines.open(&segment.targets, &executor.scenario, &executor.clock, &ending.enough).await;
         if window.is_none() {
             let ramps = !segment.schedule.ramp_up().is_zero();
             let phase = if ramps { RunPhase::RampUp } else { RunPhase::Measured };
@@ -130,6 +131,7 @@ pub(crate) async fn conduct(executor: Arc<Executor>, segments: Vec<Segment>, end
             if let Some(probe) = &executor.probe {
                 probe.start();
             }
+            executor.lines.begin();
         }
         let part = measure(&executor, segment, &ending).await;
         window = Some(Window { start: window.map_or(part.start, |w| w.start), ..part });
@@ -179,7 +181,10 @@ async fn warm_up_user(stretch: Arc<Stretch>, target: u32, next: Arc<AtomicU32>) 
             scheduled: now,
             released: now,
         };
-        executor.execute(executor.prepare(job), &stretch.abort).await;
+        let ended = executor.execute(executor.prepare(job), &stretch.abort).await;
+        if ended.ok {
+            executor.lines.answered_within(ended.at.saturating_since(now));
+        }
     }
 }
 

@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use llms_core::{
     CallContext, Error, ErrorCode, Result,
     bench::{
-        BenchmarkRunner, Budget, BuildInfo, ClientProbe, Hashes, Load, Progress, RecordSink, RunManifest,
-        RunResult, Scenario, StopRule, Target, TokenCounter, metric::METRICS, result::SCHEMA_VERSION,
+        BenchmarkRunner, Budget, BuildInfo, Calibration, ClientHealth, ClientProbe, Hashes, Load, Progress,
+        RecordSink, RunManifest, RunResult, Scenario, StopRule, Target, TokenCounter, metric::METRICS,
+        result::SCHEMA_VERSION,
     },
     config::ConfigErrors,
+    wire::Transport,
 };
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -23,6 +25,7 @@ use crate::{
     environment,
     executor::{Executor, ResponseValidator},
     expectations::Expectations,
+    lines::Lines,
     pacer::Pacer,
     phases::{Course, Ending, Segment, conduct},
     purse::Purse,
@@ -59,6 +62,8 @@ pub struct Runner {
     facts: BTreeMap<String, String>,
     keep_records: bool,
     probe: Option<Arc<dyn ClientProbe>>,
+    wire: Option<Arc<dyn Transport>>,
+    calibration: Option<Calibration>,
     budget: Budget,
     rules: Option<MakeRules>,
 }
@@ -86,6 +91,8 @@ impl Runner {
             facts: BTreeMap::new(),
             keep_records: true,
             probe: None,
+            wire: None,
+            calibration: None,
             budget: Budget::default(),
             rules: None,
         })
@@ -171,6 +178,19 @@ impl RunnerBuilder {
         self
     }
 
+    /// The transport of the targets. Connections are opened in advance, as many as the load will want at once; what it counts
+    /// between the first measured request and the end of the last stands in [`ClientHealth::transport`].
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.0.wire = Some(transport);
+        self
+    }
+
+    /// What this client was wrong by on a twin, for [`ClientHealth::calibration`].
+    pub fn calibration(mut self, calibration: Calibration) -> Self {
+        self.0.calibration = Some(calibration);
+        self
+    }
+
     /// What a run may spend. When it is used up nothing more is sent, what is in flight is waited for, and
     /// [`RunManifest::stopped`] says so.
     pub fn budget(mut self, budget: Budget) -> Self {
@@ -216,6 +236,7 @@ impl BenchmarkRunner for Runner {
         let (mut executor, messages) = self.executor(targets, &manifest, ctx);
         executor.enough = ending.enough.clone();
         let purse = executor.purse.clone();
+        let lines = executor.lines.clone();
         let in_flight = executor.in_flight.clone();
         let course = tokio::spawn(conduct(Arc::new(executor), segments, ending.clone()));
         let recorder = Recorder {
@@ -242,8 +263,9 @@ impl BenchmarkRunner for Runner {
             }
         };
         let course = course.await;
-        manifest.client = self.probe.as_ref().map(|p| Box::new(p.finish()));
+        manifest.client = self.suffered(&lines);
         manifest.facts.extend(purse.facts());
+        manifest.facts.extend(lines.facts());
         close(&mut manifest, &recorded, course.as_ref().copied().unwrap_or_default(), ctx);
         let finished = sink.finish(&manifest);
         if course.is_err() {
@@ -301,6 +323,17 @@ fn check(targets: &[Target], scenario: &Scenario) -> Result<Scenario> {
 }
 
 impl Runner {
+    /// What the client suffered, as far as somebody watched.
+    fn suffered(&self, lines: &Lines) -> Option<Box<ClientHealth>> {
+        let transport = lines.counted();
+        if self.probe.is_none() && transport.is_none() && self.calibration.is_none() {
+            return None;
+        }
+        let unwatched = || ClientHealth::unwatched("this run had no process probe");
+        let health = self.probe.as_ref().map_or_else(unwatched, |p| p.finish());
+        Some(Box::new(ClientHealth { transport, calibration: self.calibration.clone(), ..health }))
+    }
+
     fn manifest(
         &self,
         targets: &[Target],
@@ -365,6 +398,7 @@ impl Runner {
         executor.counter.clone_from(&self.counter);
         executor.observer.clone_from(&ctx.observer);
         executor.probe.clone_from(&self.probe);
+        executor.lines = Arc::new(Lines::new(self.wire.clone(), targets));
         executor.purse = Arc::new(Purse::new(self.budget.clone()));
         (executor, messages)
     }

@@ -12,6 +12,9 @@ pub(crate) fn io_error(op: &'static str, path: &Path, e: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space, or choose another --output-dir"
         }
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit of file sizes (ulimit -f), or choose another --output-dir"
+        }
         io::ErrorKind::AlreadyExists => "it is never overwritten; choose another name",
         _ => "choose another place with --output-dir",
     };

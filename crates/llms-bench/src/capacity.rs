@@ -168,6 +168,7 @@ pub(crate) async fn execute(mut args: CapacityArgs) -> Result<Exit, Failure> {
                 .run_id(&id)
                 .label(format!("{label}capacity, step {step}"))
                 .build_info(build_info())
+                .transport(transport.clone())
                 .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
             let builder = counting(builder, &counter);
             let mut sink = Tee::new();
@@ -233,6 +234,7 @@ fn refuse(run: &RunArgs) -> Result<(), Failure> {
         ("--truth-log", run.truth_log.is_some()),
         ("--markdown", run.output.markdown.is_some()),
         ("--otlp", run.otlp.is_some()),
+        ("--calibrate", run.calibrate.is_some()),
         ("--rate-profile", run.shape.rate_profile.is_some()),
         ("--ramp-up", run.shape.ramp_up.is_some()),
         ("--think-time", run.shape.think_time.is_some()),

@@ -15,6 +15,7 @@ use crate::{
     work_args::WorkArgs,
 };
 
+pub use crate::backpressure::BackpressureArgs;
 pub use crate::mock_serve::{Full, MockServeArgs};
 pub use crate::soak::args::{SoakArgs, StressArgs};
 
@@ -70,6 +71,9 @@ pub enum Command {
     Soak(Box<SoakArgs>),
     /// A ladder of rates: what breaks first, how, and whether it heals when the load drops.
     Stress(Box<StressArgs>),
+    /// What a service does with a client that reads more slowly than it generates: pause, buffer, drop or kill; and whether
+    /// other clients suffer.
+    Backpressure(Box<BackpressureArgs>),
     /// Prove on this machine that the instrument is right: every protocol driven at several loads, and what was
     /// measured held against what the simulated vendors really did.
     Validate(ValidateArgs),
@@ -198,7 +202,7 @@ pub struct ConnectArgs {
 
 /// Reads a target. clap's own messages would quote it with the credentials that somebody wrote into its address.
 #[derive(Clone, Copy, Debug)]
-struct TargetArg;
+pub(crate) struct TargetArg;
 
 impl TypedValueParser for TargetArg {
     type Value = TargetSpec;
@@ -422,6 +426,10 @@ pub struct RunArgs {
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = ".llms-bench", help_heading = "Output")]
     pub output_dir: PathBuf,
+    /// Before the run, drive a twin of it for 5 s: a server on this machine under the same load, with tokens GAP apart (20ms
+    /// unless given). Its log says what this client is wrong by here; the verdict uses it.
+    #[arg(long, value_name = "GAP", num_args = 0..=1, require_equals = true, default_missing_value = "20ms", value_parser = some_time, help_heading = "Judging")]
+    pub calibrate: Option<Duration>,
     /// Do not keep the run.
     #[arg(long, help_heading = "Output")]
     pub no_save: bool,

@@ -1,5 +1,7 @@
 //! The program's library: command line, configuration file, wiring, progress. The only crate that knows all others.
 
+mod backpressure;
+mod calibrate;
 mod capacity;
 pub mod cli;
 pub mod config_file;
@@ -48,6 +50,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Capacity(args) => block_on(capacity::execute(*args)),
         Command::Soak(args) => block_on(soak::execute(&args)),
         Command::Stress(args) => block_on(stress::execute(*args)),
+        Command::Backpressure(args) => block_on(backpressure::execute(&args)),
         Command::Validate(args) => block_on(validate::validate(&args)),
         Command::Scenarios => Ok(scenarios::list()),
     }
@@ -66,5 +69,8 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .enable_all()
         .build()
         .map_err(|e| Failure::run(format!("cannot start the async runtime: {e}")))?
-        .block_on(future)
+        .block_on(async {
+            signals::outgrown_files_are_errors();
+            future.await
+        })
 }

@@ -41,7 +41,8 @@ pub fn transport(connect: &ConnectArgs) -> Result<Arc<dyn Transport>, Failure> {
     })
 }
 
-fn roots(connect: &ConnectArgs) -> Result<Roots, Failure> {
+/// The private authorities to trust.
+pub(crate) fn roots(connect: &ConnectArgs) -> Result<Roots, Failure> {
     const VARIABLE: &str = "SSL_CERT_FILE";
     let of_environment =
         process_env(VARIABLE).filter(|v| !v.is_empty()).map(|v| (VARIABLE, PathBuf::from(v)));

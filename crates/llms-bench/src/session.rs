@@ -13,13 +13,16 @@ use bench_store::{JsonlSink, RunDir, RunSink, ScratchSink, StoredRecords, Tee};
 use llms_core::{
     CallContext,
     bench::{
-        BenchmarkRunner, Budget, BuildInfo, Level, RecordSource, RunManifest, RunPhase, StopRule, Target,
+        BenchmarkRunner, Budget, BuildInfo, Calibration, Level, RecordSource, RunManifest, RunPhase, StopRule,
+        Target,
     },
+    wire::Transport,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    calibrate::{self, calibrate},
     cli::{ReportArgs, RunArgs},
     exit::{Exit, Failure},
     output::{self, Files},
@@ -80,7 +83,12 @@ pub async fn execute(args: &RunArgs, kind: Kind) -> Result<Exit, Failure> {
     }
     telemetry::instrument(&mut targets, &telemetry);
 
-    let measured = measure(args, &plan, &targets, (limits, counter), &ctx).await;
+    let calibration = match args.calibrate {
+        Some(gap) => Some(calibrate(&plan.scenario, gap, &args.connect, &ctx).await?),
+        None => None,
+    };
+    let wire = (transport, calibration);
+    let measured = measure(args, &plan, &targets, (limits, counter), wire, &ctx).await;
     // Before anything else may fail, and before the report, which says how it went.
     drop(targets);
     let delivered = telemetry::finish(telemetry).await;
@@ -171,6 +179,7 @@ async fn measure(
     plan: &Plan,
     targets: &[Target],
     (limits, counter): (Limits, Counter),
+    (transport, calibration): (Arc<dyn Transport>, Option<Calibration>),
     ctx: &CallContext,
 ) -> Result<Measured, Failure> {
     let run_id = Uuid::now_v7().to_string();
@@ -181,7 +190,10 @@ async fn measure(
         .progress(display.clone())
         .build_info(build_info())
         .probe(Arc::new(ProcessProbe::here(ProbeOptions::default())));
-    builder = counting(builder.budget(limits.budget).stop_rules(limits.rules), &counter);
+    builder = counting(builder.budget(limits.budget).stop_rules(limits.rules), &counter).transport(transport);
+    if let Some(calibration) = calibration {
+        builder = builder.calibration(calibration);
+    }
     if let Some(label) = &args.label {
         builder = builder.label(label);
     }
@@ -229,10 +241,12 @@ fn conclude(
     (manifest, records): (&RunManifest, &dyn RecordSource),
     analyzer: &Analyzer,
     out: &crate::cli::OutputArgs,
-    notes: Vec<String>,
+    mut notes: Vec<String>,
     files: Files,
     max_error_rate: f64,
 ) -> Result<Exit, Failure> {
+    let calibration = manifest.client.as_ref().and_then(|c| c.calibration.as_ref());
+    notes.extend(calibration.map(calibrate::line));
     let analysis = analyzer.analyze_from(manifest, records).map_err(|e| Failure::run(e.message()))?;
     let doc = Document { manifest, analysis: &analysis, notes: &notes, files: &files };
     output::write(&doc, out)?;

@@ -41,3 +41,14 @@ impl SignalsToEnd {
         }
     }
 }
+
+/// From now on a file that grows beyond its limit (`ulimit -f`) is an error of the write, told like a full disk; left to
+/// itself the system would end the program without a word. Needs a runtime; for as long as the process lives.
+pub(crate) fn outgrown_files_are_errors() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Where it cannot be listened for, the system's own way stays.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    }
+}

@@ -20,6 +20,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    calibrate::calibrate,
     cli::{Format, RunArgs},
     exit::{Exit, Failure},
     output, plan,
@@ -83,6 +84,10 @@ pub(crate) async fn execute(args: &SoakArgs) -> Result<Exit, Failure> {
     let target = &targets[0];
     let display = Arc::new(Display::new(run.quiet));
     let (id, builder, sink) = outlets(run, "soak", None);
+    let mut builder = builder.transport(transport);
+    if let Some(gap) = run.calibrate {
+        builder = builder.calibration(calibrate(&scenario, gap, &run.connect, &ctx).await?);
+    }
     let mut log = SoakLog::new(&scenario);
     let builder = counting(builder, &tokenizer::load(&scenario)?)
         .progress(display.clone())

@@ -79,7 +79,7 @@ pub(crate) async fn execute(mut args: StressArgs) -> Result<Exit, Failure> {
             };
             progress(run.quiet, &name, rung);
             let (_, builder, sink) = outlets(run, "stress", Some(&name));
-            (counting(builder, &counter), sink)
+            (counting(builder, &counter).transport(transport.clone()), sink)
         },
         |rung, result| {
             let found = found.add(of_rung(rung), result, &analyzer)?;
@@ -135,6 +135,11 @@ fn refuse_load(run: &RunArgs) -> Result<(), Failure> {
         return Err(Failure::usage(format!(
             "{flag}: the ladder has its own load; see --rates, --start, --factor, --steps, --hold, --recover"
         )));
+    }
+    if run.calibrate.is_some() {
+        return Err(Failure::usage(
+            "--calibrate: a ladder has many loads; calibrate a `run` at the rate in question",
+        ));
     }
     let limits = &run.limits;
     let limits = [

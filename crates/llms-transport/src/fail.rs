@@ -4,7 +4,7 @@
 use std::{error::Error as StdError, fmt, io, net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header};
-use llms_core::{CallPhase, Error, ErrorCode};
+use llms_core::{CallPhase, Error, ErrorCode, wire::OWN_LIMIT};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -55,8 +55,8 @@ fn tcp_error(whom: &str, kind: io::ErrorKind, text: &str, os: Option<i32>) -> Er
         _ if out_of_files => {
             let limit = open_files().map_or(String::new(), |n| format!(", {n} at present"));
             format!(
-                "cannot open a socket to {whom}: {text}; each stream takes one descriptor: raise the limit of open files \
-                 (ulimit -n{limit}), or run fewer streams at once"
+                "cannot open a socket to {whom}: {text} ({OWN_LIMIT}); each stream takes one descriptor: raise the limit of open \
+                 files (ulimit -n{limit}), or run fewer streams at once"
             )
         }
         io::ErrorKind::ConnectionRefused => {
@@ -64,7 +64,7 @@ fn tcp_error(whom: &str, kind: io::ErrorKind, text: &str, os: Option<i32>) -> Er
         }
         io::ErrorKind::AddrNotAvailable => {
             format!(
-                "no free local port towards {whom}: keep connections alive, or open fewer per second (a closed one holds \
+                "no free local port towards {whom} ({OWN_LIMIT}): keep connections alive, or open fewer per second (a closed one holds \
                  its port for a minute; Linux: net.ipv4.ip_local_port_range)"
             )
         }

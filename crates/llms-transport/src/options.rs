@@ -47,6 +47,9 @@ pub struct Options {
     /// `direct` only: take the kernel's receive stamp of every read where the platform has it (Linux). Default true;
     /// without, arrival is when the read returned in this process.
     pub kernel_stamps: bool,
+    /// `direct` only: bytes that the kernel may hold for a reader that does not read (SO_RCVBUF, set before connecting; Linux
+    /// doubles it). Small ones let a server feel a slow reader soon. Default: the system's own measure.
+    pub receive_buffer: Option<u32>,
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Default for Options {
             user_agent: Some(HeaderValue::from_static(concat!("llms-bench/", env!("CARGO_PKG_VERSION")))),
             roots: Roots::default(),
             kernel_stamps: true,
+            receive_buffer: None,
         }
     }
 }

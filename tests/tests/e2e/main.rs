@@ -14,6 +14,7 @@ mod schema;
 mod support;
 mod t010_comparison;
 mod t011_streaming;
+mod t011_cancel;
 mod t012_capacity;
 mod t012_load;
 mod t012_soak;

@@ -5,7 +5,9 @@
 
 use llms_core::bench::{ClientHealth, Level, Measured};
 
-use super::{Judge, ms};
+use crate::population::Population;
+
+use super::{Judge, kernel_stamped, ms};
 
 /// Limits of the process signals, as [`Thresholds`](super::Thresholds).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +63,7 @@ struct Signal {
 
 impl Judge<'_> {
     /// The process signals; without a probe they are listed as not measured.
-    pub(super) fn client(&mut self) {
+    pub(super) fn client(&mut self, populations: &[Population]) {
         let Some(health) = &self.manifest.client else {
             self.not_measured.push("client process: this run had no process probe".to_owned());
             return;
@@ -73,7 +75,9 @@ impl Judge<'_> {
             }
         }
         self.not_measured.extend(absent);
-        for signal in signals(health, &self.limits.client) {
+        // Where the arrival is when the program read, its lateness is in every latency of a stream.
+        let stamps_carry_lag = self.manifest.scenario.streaming && !kernel_stamped(populations);
+        for signal in signals(health, &self.limits.client, stamps_carry_lag) {
             match signal.found {
                 Some(measured) => {
                     self.find(signal.name, signal.level, None, measured, signal.threshold, signal.cure);
@@ -93,7 +97,7 @@ fn percent(share: f64) -> String {
 }
 
 /// What was measured of the signals there are.
-fn signals(health: &ClientHealth, limits: &ClientThresholds) -> Vec<Signal> {
+fn signals(health: &ClientHealth, limits: &ClientThresholds, stamps_carry_lag: bool) -> Vec<Signal> {
     let mut all = Vec::new();
     let mut add = |name, level, found: Option<String>, threshold: String, cure| {
         all.push(Signal { name, level, found, threshold, cure });
@@ -127,8 +131,15 @@ fn signals(health: &ClientHealth, limits: &ClientThresholds) -> Vec<Signal> {
     if let Measured::Value(clock) = &health.clock {
         let drift = clock.drift_ppm.abs() - clock.drift_error_ppm;
         let stepped = limits.clock_step < clock.largest_step_s;
+        let jumped = health.transport.filter(|t| t.clock_jumps > 0);
         let found = if stepped {
             Some(format!("the wall clock was set by {}", ms(clock.largest_step_s)))
+        } else if let Some(t) = jumped {
+            let largest = ms(t.clock_jump_max_ns as f64 / 1e9);
+            Some(format!(
+                "the wall clock was set {} times while kernel stamps were converted, by up to {largest}",
+                t.clock_jumps
+            ))
         } else {
             (limits.clock_drift_ppm < drift)
                 .then(|| format!("wall and monotonic clock drift by {drift:.0} ppm"))
@@ -142,12 +153,23 @@ fn signals(health: &ClientHealth, limits: &ClientThresholds) -> Vec<Signal> {
         );
     }
     if let Measured::Value(lag) = &health.runtime_lag {
+        let (level, cure) = if stamps_carry_lag {
+            (
+                Level::Invalid,
+                "the client's own runtime was slow to act, and arrivals are when it read: latencies contain its delay; use a quieter machine, a lower load, or a transport with kernel stamps (direct, HTTP/1.1, Linux)",
+            )
+        } else {
+            (
+                Level::Suspect,
+                "the client's own runtime was slow to act; stamps of the kernel do not contain it, sends may",
+            )
+        };
         add(
             "runtime_lag",
-            Level::Suspect,
+            level,
             (limits.runtime_lag < lag.p99_s).then(|| format!("due tasks ran {} late (p99)", ms(lag.p99_s))),
             format!("p99 at most {}", ms(limits.runtime_lag)),
-            "the client's own runtime was slow to act; stamps of the kernel do not contain it, sends may",
+            cure,
         );
     }
     if let Measured::Value(cpu) = &health.cpu

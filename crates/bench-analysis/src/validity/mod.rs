@@ -5,6 +5,7 @@
 
 mod client;
 pub(crate) mod versions;
+mod wire;
 
 use llms_core::bench::{Finding, Level, Load, Order, RunManifest, Validity};
 use time::Date;
@@ -25,8 +26,18 @@ pub struct Thresholds {
     pub achieved: f64,
     /// seconds after its schedule (cap wait not counted) at which a request counts as late, as a share of the window
     pub late_share: f64,
+    /// p of the test that the send lag grows, below which it is believed
+    pub trend_p: f64,
+    /// rise of the send lag from the first to the last requests that matters, seconds
+    pub lag_rise: f64,
     /// largest share of chunk gaps inside one read
     pub merged_gaps: f64,
+    /// least share of reads with a kernel stamp, where there are any
+    pub stamped_reads: f64,
+    /// largest share of requests that were sent once more
+    pub resent: f64,
+    /// error of TTFT on a twin, p99, as a share of the median TTFT of what is measured
+    pub twin_share: f64,
     /// read lag p99 that is always fine, seconds
     pub read_lag: f64,
     /// read lag p99 allowed as a share of the median gap
@@ -48,7 +59,12 @@ impl Default for Thresholds {
             send_lag_share: 0.02,
             achieved: 0.99,
             late_share: 0.01,
+            trend_p: 0.01,
+            lag_rise: 5e-4,
             merged_gaps: 0.005,
+            stamped_reads: 0.95,
+            resent: 0.01,
+            twin_share: 0.05,
             read_lag: 1e-3,
             read_lag_share: 0.1,
             load_per_core: 1.0,
@@ -79,9 +95,14 @@ pub fn judge(
     judge.completeness(populations);
     judge.order(populations);
     judge.machine();
-    judge.client();
+    judge.client(populations);
+    judge.transport();
+    judge.calibration(populations);
+    judge.resent(populations);
+    judge.own_limits(populations);
     judge.stamps(populations);
     judge.send_lag(populations);
+    judge.send_lag_trend(populations);
     judge.achieved(populations);
     judge.merged_reads(populations);
     judge.read_lag(populations);
@@ -300,21 +321,6 @@ impl Judge<'_> {
         self.find_on("cap_wait", Level::Valid, on, "none".to_owned(), cure);
     }
 
-    fn merged_reads(&mut self, populations: &[Population]) {
-        if !self.manifest.scenario.streaming {
-            return;
-        }
-        let limits = self.limits;
-        let on = each(populations, |population| {
-            let (share, gaps) = population.tally.merged_share()?;
-            (limits.least as u64 <= gaps && limits.merged_gaps < share)
-                .then(|| format!("{:.1} % of {gaps} chunk gaps lie inside one read", share * 100.0))
-        });
-        let threshold = format!("at most {:.1} %", limits.merged_gaps * 100.0);
-        let cure = "these gaps are unknown: the server sends several chunks at once, or the client is too slow to see them apart; ICL and stalls are not complete, TTFT and E2E stand";
-        self.find_on("merged_reads", Level::Invalid, on, threshold, cure);
-    }
-
     fn read_lag(&mut self, populations: &[Population]) {
         if !self.manifest.scenario.streaming {
             return;
@@ -390,4 +396,9 @@ impl Judge<'_> {
 /// The targets on which a signal is out of bounds, with what was measured.
 fn each(populations: &[Population], signal: impl Fn(&Population) -> Option<String>) -> Vec<(usize, String)> {
     populations.iter().enumerate().filter_map(|(target, p)| Some((target, signal(p)?))).collect()
+}
+
+/// Whether arrivals are the kernel's stamps, at least some of them.
+fn kernel_stamped(populations: &[Population]) -> bool {
+    populations.iter().any(|p| !p.tally.read_lags.is_empty())
 }

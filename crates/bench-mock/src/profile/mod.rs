@@ -22,7 +22,7 @@ pub use fault::{FaultKind, FaultRule};
 pub use load::{Batching, Capacity, Memory, PrefixCache, RateLimit};
 pub use preset::Preset;
 pub(crate) use validate::{MAX_BALLAST, MAX_OUTPUT_TOKENS};
-pub use wire::{Drip, Split, Wire};
+pub use wire::{Drip, SlowReader, Split, Wire};
 
 /// How a simulated provider behaves.
 ///

@@ -124,6 +124,7 @@ mod tests {
                 chunks_per_write: 0,
                 split: Some(Split::At { offsets: vec![4, 2], pause_ms: 0 }),
                 slow_head: Some(Drip { bytes: 0, pause_ms: 1 }),
+                ..Wire::default()
             },
             ..Profile::default()
         };

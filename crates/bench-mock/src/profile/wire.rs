@@ -22,11 +22,43 @@ pub struct Wire {
     /// Sends status line and headers piecemeal (HTTP/1.1 only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_head: Option<Drip>,
+    /// What becomes of a streamed answer that its client reads more slowly than it is made (HTTP/1.1 without TLS only).
+    #[serde(skip_serializing_if = "is_default")]
+    pub slow_reader: SlowReader,
+    /// Bytes of a streamed answer that the kernel may hold for a slow reader (SO_SNDBUF, which Linux doubles); the system's
+    /// own measure unless given, which is megabytes and hides most of what `slow_reader` does. HTTP/1.1 without TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_buffer: Option<u32>,
+}
+
+/// What becomes of an answer that its client reads more slowly than it is made, once the kernel holds no more of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowReader {
+    /// The answer goes on being made, and all of it comes as soon as it is read.
+    #[default]
+    Buffer,
+    /// No more is made until the client reads.
+    Pause,
+    /// Chunks that come due meanwhile are left out.
+    Drop,
+    /// After half a second the connection is reset.
+    Kill,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { chunks_per_write: 1, split: None, slow_head: None }
+        Self {
+            chunks_per_write: 1,
+            split: None,
+            slow_head: None,
+            slow_reader: SlowReader::default(),
+            send_buffer: None,
+        }
     }
 }
 
@@ -113,6 +145,14 @@ impl Wire {
             Some(Split::Every { bytes, .. }) => {
                 e.check(*bytes > 0, "wire.split.bytes", "expected a number ≥ 1", bytes);
             }
+        }
+        if let Some(bytes) = self.send_buffer {
+            e.check(
+                (1..=1 << 30).contains(&bytes),
+                "wire.send_buffer",
+                "expected 1 to 1073741824 bytes",
+                bytes,
+            );
         }
         if let Some(drip) = &self.slow_head {
             e.check(drip.bytes > 0, "wire.slow_head.bytes", "expected a number ≥ 1", drip.bytes);

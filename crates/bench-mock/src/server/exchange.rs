@@ -33,8 +33,10 @@ pub(super) struct Exchange<'a> {
     cutter: Option<Cutter>,
     /// When the next piece may be sent: the one before, and its pause.
     clear_at: Timestamp,
-    /// Whether the client had to be waited for.
+    /// Whether the client had to be waited for since it was asked last.
     waited: bool,
+    /// Whether it had to be waited for at all.
+    kept_waiting: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -50,6 +52,7 @@ impl<'a> Exchange<'a> {
             cutter: None,
             clear_at: Timestamp::ZERO,
             waited: false,
+            kept_waiting: false,
         }
     }
 
@@ -70,6 +73,22 @@ impl<'a> Exchange<'a> {
     pub(super) fn due(&mut self, planned: u64) -> (Timestamp, u64) {
         let real = self.pace.as_mut().map_or(planned, |pace| pace.real(planned));
         (self.start + Duration::from_nanos(real), real)
+    }
+
+    /// A client that reads too slowly is waited for: what is not made yet comes as much later as it made wait.
+    pub(super) fn postpone(&mut self, due: Timestamp) {
+        self.start = self.start + self.shared.clock.now().saturating_since(due);
+    }
+
+    /// Whether what is due at `due` would leave late by more than a machine's own hesitation.
+    pub(super) fn is_late(&self, due: Timestamp) -> bool {
+        self.shared.clock.now().saturating_since(due) > Duration::from_millis(20)
+    }
+
+    /// Whether the client has been waited for since this was asked last.
+    pub(super) fn take_waited(&mut self) -> bool {
+        self.kept_waiting |= self.waited;
+        std::mem::take(&mut self.waited)
     }
 
     /// Adds the headers that tell how the rate limits stand.
@@ -110,7 +129,7 @@ impl<'a> Exchange<'a> {
     /// The answer is over, as was due at `due`. A client that reads too slowly, or is made to by the pieces, keeps its
     /// slot until it has everything.
     pub(super) fn end(self, outcome: TruthOutcome, due: Timestamp) {
-        let late = self.waited || self.clear_at > due;
+        let late = self.waited || self.kept_waiting || self.clear_at > due;
         self.ticket.end(outcome, if late { due.max(self.shared.clock.now()) } else { due });
     }
 

@@ -64,6 +64,16 @@ impl Link {
         Ok((Write { before, after: RealClock.now(), tokens }, waited))
     }
 
+    /// Limits what the kernel holds of what is sent; a socket that will not have it keeps its own measure.
+    pub(super) fn send_buffer(&self, bytes: usize) {
+        #[cfg(unix)]
+        if let Self::Tcp(stream) = self {
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes);
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
+
     /// Makes the coming end one that no client takes for a good one: a reset of the socket or of the stream.
     pub(super) fn reset(&mut self) {
         match self {

@@ -1,6 +1,8 @@
 //! A streamed answer: each chunk is put together before it is due, then sent in one write, unless the profile's wire
 //! settings have it otherwise.
 
+use std::time::Duration;
+
 use super::{
     conn::{After, Gone},
     dialect::{Api, Scene},
@@ -8,7 +10,15 @@ use super::{
     respond::{after, begin},
     write::{Framing, ends_write},
 };
-use crate::{engine::Ticket, plan::Ending, profile::FaultKind};
+use crate::{
+    engine::Ticket,
+    plan::Ending,
+    profile::{FaultKind, SlowReader},
+    truth::TruthOutcome,
+};
+
+/// How long a client may make a server wait that kills slow readers.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Says the plan of `scene`.
 pub(super) async fn say(
@@ -20,6 +30,10 @@ pub(super) async fn say(
     let shared = exchange.shared;
     let (plan, wire) = (scene.plan, &scene.profile.wire);
     let close = exchange.close || framing == Framing::UntilClose;
+    if let Some(bytes) = wire.send_buffer {
+        exchange.conn.link.send_buffer(bytes as usize);
+    }
+    let mut skipped = false;
     let (head_due, real) = exchange.due(plan.head_at);
     scene.times.set_head(real);
     let (mut head, mut speaker) = api.stream(scene);
@@ -40,6 +54,13 @@ pub(super) async fn say(
         if i == 0 {
             scene.times.set_first(real);
         }
+        // Asked of what was written before; one that is behind leaves out what is due, and looks again when it is not.
+        if wire.slow_reader == SlowReader::Drop && begun && (skipped || exchange.take_waited()) {
+            skipped = exchange.is_late(due);
+            if skipped {
+                continue;
+            }
+        }
         tokens += step.tokens;
         let buffers = &mut exchange.conn.buffers;
         speaker.step(scene, step, shared.wall(due), &mut buffers.payload);
@@ -52,7 +73,21 @@ pub(super) async fn say(
             continue;
         }
         begun = true;
+        if wire.slow_reader == SlowReader::Kill {
+            let until_due = due.saturating_since(exchange.shared.clock.now());
+            let flushed = tokio::time::timeout(until_due + PATIENCE, exchange.flush(due, head.status)).await;
+            let Ok(flushed) = flushed else {
+                exchange.conn.link.reset();
+                exchange.end(TruthOutcome::Broken, due);
+                return Ok(After::Cut);
+            };
+            flushed?;
+            continue;
+        }
         exchange.flush(due, head.status).await?;
+        if wire.slow_reader == SlowReader::Pause && exchange.take_waited() {
+            exchange.postpone(due);
+        }
     }
     let (due, real) = exchange.due(plan.end_at);
     scene.times.set_end(real);

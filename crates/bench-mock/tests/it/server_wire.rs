@@ -56,7 +56,12 @@ fn however_writes_are_cut_the_answer_is_the_same_and_the_log_is_true() {
         split(Split::At { offsets: vec![1, 5, 20], pause_ms: 1 }),
         Wire { chunks_per_write: 3, ..Wire::default() },
         Wire { slow_head: drip, ..Wire::default() },
-        Wire { chunks_per_write: 2, split: Some(Split::Random { cuts: 5, pause_ms: 1 }), slow_head: drip },
+        Wire {
+            chunks_per_write: 2,
+            split: Some(Split::Random { cuts: 5, pause_ms: 1 }),
+            slow_head: drip,
+            ..Wire::default()
+        },
     ];
     for wire in wires {
         for protocol in Protocol::ALL {

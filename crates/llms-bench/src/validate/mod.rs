@@ -9,7 +9,7 @@ mod cases;
 mod long;
 mod machine;
 mod render;
-mod server;
+pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,9 +1,11 @@
 //! The program as its users start it. One binary: each further one would be linked anew.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod backpressure;
 mod cli;
 mod common;
 mod doctor;
+mod faults;
 mod forecast;
 mod mock_serve;
 mod otlp;

@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod budget;
+pub mod calibration;
 pub mod collector;
 pub mod comparison;
 pub mod duration;
@@ -21,6 +22,7 @@ pub mod result;
 pub mod scenario;
 pub mod sketch;
 pub mod slo;
+pub mod slow_reader;
 pub mod summary;
 pub mod synthetic;
 pub mod trace;
@@ -32,6 +34,7 @@ pub use analysis::{
     ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
 };
 pub use budget::{Budget, CostMeter};
+pub use calibration::{Calibration, TwinError};
 pub use collector::{Collection, CollectionInfo, MetricsCollector, MetricsRecorder, OperationMetrics};
 pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
 pub use expect::Expect;
@@ -51,6 +54,7 @@ pub use result::{BuildInfo, EnvironmentInfo, Hashes, RunManifest, RunResult, See
 pub use scenario::{Order, Prompt, Scenario, Sessions, Warmup};
 pub use sketch::{Grid, Hdr};
 pub use slo::{Slo, SloLimit};
+pub use slow_reader::{PauseRead, ReadFailure, StreamRead};
 pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
 pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};
 pub use trace::{Trace, TraceFormat, TraceInput, TraceRequest, TraceRequests};

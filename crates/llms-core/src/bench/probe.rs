@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::Measured;
-use crate::time::Timestamp;
+use super::{analysis::Measured, calibration::Calibration};
+use crate::{time::Timestamp, wire::TransportCounters};
 
 /// Watches the client process. Implemented by `bench-profiling`; `()` watches nothing.
 ///
@@ -95,6 +95,13 @@ pub struct ClientHealth {
     pub tasks: Measured<Course>,
     /// How late the async runtime runs a due task.
     pub runtime_lag: Measured<RuntimeLag>,
+    /// What the transport counted of its own work in the span, all targets together; `None` when it does not count, or
+    /// the runner was not told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<TransportCounters>,
+    /// What this client was wrong by on a twin before the run; `None` when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// What watching cost.
     pub cost: Measured<ProbeCost>,
     /// Seconds between two of the samples below; doubled each time there are too many, so their number is bounded.
@@ -125,6 +132,8 @@ impl ClientHealth {
             threads: Measured::absent(reason),
             tasks: Measured::absent(reason),
             runtime_lag: Measured::absent(reason),
+            transport: None,
+            calibration: None,
             cost: Measured::absent(reason),
             sample_interval_s: 0.0,
             samples: Vec::new(),

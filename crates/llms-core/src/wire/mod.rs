@@ -114,6 +114,10 @@ pub enum StampSource {
     User,
 }
 
+/// Stands in the message of every transport error whose cause is this machine and not the server: descriptors or local ports
+/// used up. The verdict on the client looks for it.
+pub const OWN_LIMIT: &str = "a limit of this machine";
+
 /// What a transport says about itself, recorded in every result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransportInfo {

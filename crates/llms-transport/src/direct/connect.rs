@@ -16,7 +16,7 @@ use llms_core::{
     time::{SharedClock, Timestamp},
 };
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -60,7 +60,7 @@ pub(super) async fn connect(
     target: &Target<'_>,
     resolved: &Resolved,
     tls: &TlsConnector,
-    limit: Duration,
+    (limit, receive_buffer): (Duration, Option<u32>),
     clock: &SharedClock,
     meter: &Arc<Meter>,
 ) -> Result<(Socket, ConnectionInfo)> {
@@ -75,7 +75,7 @@ pub(super) async fn connect(
     };
 
     let start = clock.now();
-    let stream = connect_any(addresses, deadline, clock, target, limit).await?;
+    let stream = connect_any(addresses, deadline, clock, target, (limit, receive_buffer)).await?;
     info.tcp = Some(Span { start, end: clock.now() });
     meter.opened.fetch_add(1, Relaxed);
     let tcp = Tcp::new(stream, clock.clone(), start, meter.clone())
@@ -104,13 +104,13 @@ async fn connect_any(
     deadline: Timestamp,
     clock: &SharedClock,
     target: &Target<'_>,
-    limit: Duration,
+    (limit, receive_buffer): (Duration, Option<u32>),
 ) -> Result<TcpStream> {
     let mut failed = Vec::new();
     for (tried, &address) in addresses.iter().enumerate() {
         let now = clock.now();
         let share = deadline.saturating_since(now) / (addresses.len() - tried) as u32;
-        match before(now + share, clock, TcpStream::connect(address)).await {
+        match before(now + share, clock, open(address, receive_buffer)).await {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(error)) => failed.push((address, error)),
             None => failed.push((address, io::ErrorKind::TimedOut.into())),
@@ -123,6 +123,14 @@ async fn connect_any(
         }
         Some(_) => fail::tcp(failed),
     })
+}
+
+/// One TCP connection; what its kernel may hold unread is settled before, as the window is announced with the first segment.
+async fn open(address: SocketAddr, receive_buffer: Option<u32>) -> io::Result<TcpStream> {
+    let Some(bytes) = receive_buffer else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_recv_buffer_size(bytes)?;
+    socket.connect(address).await
 }
 
 /// The result of `future`, or `None` when `deadline` passes first.

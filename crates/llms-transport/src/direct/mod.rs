@@ -108,7 +108,15 @@ impl Direct {
         clock: &SharedClock,
     ) -> Result<(Socket, ConnectionInfo)> {
         let Shared { options, tls, meter, .. } = &*self.0;
-        connect::connect(target, resolved, tls, options.connect_timeout, clock, meter).await
+        connect::connect(
+            target,
+            resolved,
+            tls,
+            (options.connect_timeout, options.receive_buffer),
+            clock,
+            meter,
+        )
+        .await
     }
 
     /// An idle connection that still lives, or a new one.

@@ -101,6 +101,33 @@ impl Bench {
         }
     }
 
+    /// Runs it under a limit that the shell sets (`ulimit …`).
+    #[cfg(unix)]
+    pub(crate) fn run_limited(&self, limit: &str, args: &[&str]) -> Ended {
+        let words: Vec<_> = args.iter().map(|a| format!("'{a}'")).collect();
+        self.run_script(&["sh", "-c"], &format!("{limit} && exec $BENCH {}", words.join(" ")))
+    }
+
+    /// Runs a shell script in which `$BENCH` is the program.
+    #[cfg(unix)]
+    pub(crate) fn run_script(&self, shell: &[&str], script: &str) -> Ended {
+        let inside = self.command(&[]);
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg(script).current_dir(self.path()).stdin(Stdio::null());
+        for (name, value) in inside.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.env("BENCH", env!("CARGO_BIN_EXE_llms-bench")).output().unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Starts it and lets it run.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
