@@ -6,13 +6,12 @@
 //! adds `2k − 1` to `Σ B²` at its step and `n` to `Σ B n`. So one pass suffices, and only the steps are approximate: a value is
 //! off by less than 0.1 % of itself.
 
-use llms_core::bench::{Measured, MetricDef, MetricSummary, QuantileEstimate};
+use llms_core::bench::{Grid, Hdr, Measured, MetricDef, MetricSummary, QuantileEstimate};
 
 use crate::estimate::{LEVELS, Setting, clustered_quantiles, interval_of_clusters, too_small};
 use crate::stats::mean::{t_interval, t_interval_of};
 use crate::stats::order_interval::smallest_n_two_sided;
 use crate::stats::quantile::{QuantileType, Sample};
-use crate::stats::sketch::{Grid, Hdr};
 use crate::stats::summary::{mean, variance};
 
 /// Values kept as they are, before the grid takes over: one mebibyte.

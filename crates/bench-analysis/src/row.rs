@@ -447,7 +447,9 @@ mod tests {
         ) {
             let mut given: Vec<Row> = rows.into_iter().map(|(s, e, b, i, c)| row(s, e, b, i, c)).collect();
             let mut packed = Rows::default();
-            given.iter().for_each(|r| packed.push(r));
+            for r in &given {
+                packed.push(r);
+            }
             prop_assert_eq!(packed.iter().collect::<Vec<_>>(), given.clone());
             packed.in_order();
             given.sort_by_key(|r| (r.scheduled, r.block));

@@ -48,7 +48,7 @@ pub(crate) async fn calibrate(
     ctx: &CallContext,
 ) -> Result<Calibration, Failure> {
     let tokens = plan.options.max_tokens.unwrap_or(TOKENS).min(TOKENS);
-    let server = Server::start(&profile(gap, tokens))?;
+    let server = Server::start(&profile(gap, tokens), true)?;
     let transport = providers::transport(connect)?;
     let target = target(&server, &transport).await?;
     let scenario = twin_of(plan, tokens);

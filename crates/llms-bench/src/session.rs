@@ -13,8 +13,8 @@ use bench_store::{JsonlSink, RunDir, RunSink, ScratchSink, StoredRecords, Tee};
 use llms_core::{
     CallContext,
     bench::{
-        BenchmarkRunner, Budget, BuildInfo, Calibration, Level, RecordSource, RunManifest, RunPhase, StopRule,
-        Target,
+        BenchmarkRunner, Budget, BuildInfo, Calibration, Level, RecordSource, RunManifest, RunPhase,
+        StopRule, Target,
     },
     wire::Transport,
 };

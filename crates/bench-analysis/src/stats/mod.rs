@@ -31,7 +31,6 @@ pub mod ratio;
 pub mod runs;
 pub mod shape;
 pub mod signed_rank;
-pub mod sketch;
 pub mod steady;
 pub mod summary;
 pub mod trend;

@@ -2,12 +2,13 @@
 //!
 //! What the records say of each request, held together with what the transport counted of its own work.
 
-use llms_core::{
-    bench::{Level, Load, TwinError},
-};
+use llms_core::bench::{Level, Load, TwinError};
 
-use super::{Judge, each, median, ms};
-use crate::{population::Population, stats::trend::mann_kendall};
+use super::{Judge, each, ms};
+use crate::{
+    population::Population,
+    stats::{quantile::Sample, trend::mann_kendall},
+};
 
 /// Batches of a trend.
 const BATCHES: usize = 20;
@@ -74,8 +75,7 @@ impl Judge<'_> {
     pub(super) fn resent(&mut self, populations: &[Population]) {
         let most = self.limits.resent;
         let on = each(populations, |population| {
-            let (n, of) =
-                (population.tally.resent, population.rows.len());
+            let (n, of) = (population.tally.resent, population.rows.len());
             (most * (of as f64) < n as f64)
                 .then(|| format!("{n} of {of} requests were sent once more on a new connection"))
         });
@@ -101,11 +101,8 @@ impl Judge<'_> {
         }
         let limits = self.limits;
         let on = each(populations, |population| {
-            let mut lags: Vec<_> = population
-                .rows
-                .iter()
-                .filter_map(|r| Some((r.scheduled, r.send_lag()?)))
-                .collect();
+            let mut lags: Vec<_> =
+                population.rows.iter().filter_map(|r| Some((r.scheduled, r.send_lag()?))).collect();
             lags.sort_by_key(|(at, _)| *at);
             let size = lags.len() / BATCHES;
             if size < BATCH {
@@ -161,4 +158,8 @@ impl Judge<'_> {
             self.find(signal, Level::Suspect, None, measured, "none".to_owned(), cure);
         }
     }
+}
+
+fn median(values: Vec<f64>) -> Option<f64> {
+    Sample::new(values).ok().map(|s| s.median())
 }

@@ -27,7 +27,7 @@ struct OneByOne<'a> {
 impl RecordSource for OneByOne<'_> {
     fn each(&self, take: &mut dyn FnMut(&RequestRecord) -> Result<()>) -> Result<()> {
         self.read.set(self.read.get() + 1);
-        self.records.iter().map(|r| r.clone()).try_for_each(|r| take(&r))
+        self.records.iter().cloned().try_for_each(|r| take(&r))
     }
 }
 

@@ -4,6 +4,7 @@
 //! run is a process of its own (this test binary, asked for one test), so that no other test allocates meanwhile.
 
 use std::{
+    io::Write as _,
     process::Command,
     sync::{
         Arc,
@@ -85,7 +86,7 @@ fn one_run() {
     let extra = highest.0.load(Relaxed).saturating_sub(before);
     let leaks = detector.settled(&held, Duration::from_secs(20));
     assert!(leaks.is_clean(), "{leaks}");
-    println!("{OPERATIONS} extra={extra} {leaks}");
+    writeln!(std::io::stdout(), "{OPERATIONS} extra={extra} {leaks}").unwrap();
 }
 
 #[track_caller]
@@ -98,7 +99,6 @@ fn measure(operations: u64) -> u64 {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let line = text.lines().find_map(|l| l.split_once(OPERATIONS)).expect("the run says what it took").1;
-    println!("{operations} operations:{line}");
     line.split_whitespace().find_map(|w| w.strip_prefix("extra=")?.parse().ok()).expect("a number")
 }
 

@@ -3,8 +3,8 @@
 use bench_analysis::stats::quantile::{
     QuantileType, Sample, harrell_davis as hd, maritz_jarrett_se, weighted_quantile,
 };
-use bench_analysis::stats::sketch::{Grid, Hdr};
 use bench_analysis::stats::summary::summarize;
+use llms_core::bench::{Grid, Hdr};
 use serde_json::{Map, Value, json};
 
 use super::{Case, finite};
