@@ -126,7 +126,8 @@ impl Clusters {
         let estimate = match t_interval(&linear, setting.confidence) {
             Ok(t) => {
                 let interval = t.interval.map(|v| v + (centre - t.mean));
-                setting.estimate(centre, interval, n, "t, requests as clusters")
+                let units = (n, self.lengths.len() as u64);
+                setting.mean((centre, interval), units, 0.0, "t, requests as clusters")
             }
             Err(e) => setting.point(centre, n, "mean", e.to_string()),
         };
@@ -287,7 +288,9 @@ impl OnGrid {
         let per_request = n / k;
         let spread = (residuals.max(0.0) / (k - 1.0)).sqrt() / per_request;
         match t_interval_of(centre, spread, self.clusters, setting.confidence) {
-            Ok(t) => setting.estimate(centre, t.interval, self.n, "t, requests as clusters"),
+            Ok(t) => {
+                setting.mean((centre, t.interval), (self.n, self.clusters), 0.0, "t, requests as clusters")
+            }
             Err(e) => setting.point(centre, self.n, "mean", e.to_string()),
         }
     }

@@ -22,6 +22,8 @@ const DEPENDENCE_LAGS: usize = 10;
 const DEPENDENCE_LEVEL: f64 = 0.01;
 /// Batches for the mean of dependent values.
 const BATCHES: usize = 20;
+/// Fewest values (or clusters of values) for the interval of a mean: with two to four, t reaches so far that it says nothing.
+pub(crate) const MEAN_LEAST: u64 = 5;
 
 /// What every estimate of a run shares.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,23 @@ impl Setting {
             method: method.into(),
             note: None,
         }
+    }
+
+    /// The mean of `n` values from `units` independent ones (values or clusters), of which `least` is the smallest: a point
+    /// below [`MEAN_LEAST`] units. The mean of values of 0 or more is never below 0.
+    pub(crate) fn mean(
+        &self,
+        (value, interval): (f64, Interval),
+        (n, units): (u64, u64),
+        least: f64,
+        method: impl Into<String>,
+    ) -> Estimate {
+        if units < MEAN_LEAST {
+            let why = format!("n too small: an interval for a mean needs {MEAN_LEAST} values, have {units}");
+            return self.point(value, n, "mean", why);
+        }
+        let low = if 0.0 <= least { interval.low.max(0.0) } else { interval.low };
+        self.estimate(value, Interval::new(low, interval.high), n, method)
     }
 
     /// An estimate without an interval, and why.
@@ -150,23 +169,25 @@ impl<'a> Series<'a> {
         if x.is_empty() {
             return Measured::absent("no values");
         }
-        if x.len() == 1 {
+        if n == 1 {
             return Measured::Value(setting.point(x[0], 1, "mean", "one value has no spread"));
         }
+        let least = x.iter().copied().fold(f64::INFINITY, f64::min);
+        let found =
+            |value, interval, method| Measured::Value(setting.mean((value, interval), (n, n), least, method));
         if self.dependent
             && let Ok(b) = batch_means(x, BATCHES, setting.confidence)
         {
             let mean = crate::stats::summary::mean(x);
-            let interval = b.interval.map(|v| v + (mean - b.mean));
-            return Measured::Value(setting.estimate(mean, interval, n, "batch means, 20 batches"));
+            return found(mean, b.interval.map(|v| v + (mean - b.mean)), "batch means, 20 batches");
         }
         if x.len() <= BOOTSTRAP_UP_TO
             && let Ok(b) = studentized_bootstrap(x, setting.confidence, RESAMPLES, setting.seed)
         {
-            return Measured::Value(setting.estimate(b.mean, b.interval, n, "studentised bootstrap"));
+            return found(b.mean, b.interval, "studentised bootstrap");
         }
         match t_interval(x, setting.confidence) {
-            Ok(t) => Measured::Value(setting.estimate(t.mean, t.interval, n, "t")),
+            Ok(t) => found(t.mean, t.interval, "t"),
             Err(e) => Measured::absent(e.to_string()),
         }
     }

@@ -36,14 +36,15 @@ pub fn throughput(population: &Population, scenario: &Scenario, setting: &Settin
             slo_attainment,
         };
     };
+    let requests = population.rows.len() as u64;
     let goodput = if scenario.slo.is_empty() {
         Measured::absent("no SLO given")
     } else {
-        rate(population.tally.good.0, length, setting)
+        rate(population.tally.good.0, requests, length, setting)
     };
     Throughput {
         window_s: length,
-        requests: rate(inside.answers, length, setting),
+        requests: rate(inside.answers, requests, length, setting),
         output_tokens: token_rate(inside, length, setting),
         offered: match scenario.load {
             Load::Open { .. } => Measured::Value(inside.scheduled as f64 / length),
@@ -58,7 +59,14 @@ pub fn throughput(population: &Population, scenario: &Scenario, setting: &Settin
 }
 
 /// A rate of events with Garwood's exact Poisson interval (wide of the mark on the safe side for regular arrivals).
-fn rate(count: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
+///
+/// Absent for a window of fewer than two requests: from the send of one to its own end there is no rate.
+fn rate(count: u64, requests: u64, length: f64, setting: &Setting) -> Measured<Estimate> {
+    if requests < 2 {
+        return Measured::absent(format!(
+            "n too small: a rate needs two requests in the window, have {requests}"
+        ));
+    }
     match garwood(count, length, setting.confidence) {
         Ok(interval) => Measured::Value(setting.estimate(count as f64 / length, interval, count, "Garwood")),
         Err(e) => Measured::absent(e.to_string()),

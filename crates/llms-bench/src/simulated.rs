@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
+use bench_analysis::stats::quantile::{QuantileType, Sample};
 use bench_mock::{
     Dist, TruthRecord,
     server::{Protocol, Server, ServerConfig},
@@ -183,11 +184,11 @@ fn against_truth(records: &dyn RecordSource, truth: &[TruthRecord]) -> Result<Op
     Ok(Some(format!(
         "against the simulated vendors' own log, reported arrival − true write: first token p50 {} µs, p99 {} µs (n {}); all chunks p50 {} µs, \
          p99 {} µs (n {}); {counts}",
-        rank(&mut first, 0.5),
-        rank(&mut first, 0.99),
+        rank(&first, 0.5),
+        rank(&first, 0.99),
         first.len(),
-        rank(&mut all, 0.5),
-        rank(&mut all, 0.99),
+        rank(&all, 0.5),
+        rank(&all, 0.99),
         all.len(),
     )))
 }
@@ -198,9 +199,9 @@ fn distance(at: Timestamp, before: Timestamp, after: Timestamp) -> u64 {
     u64::try_from(early.max(late).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Nearest-rank quantile in whole microseconds.
-fn rank(nanos: &mut [u64], p: f64) -> u64 {
-    nanos.sort_unstable();
-    let at = ((p * nanos.len() as f64).ceil() as usize).clamp(1, nanos.len());
-    (nanos[at - 1] + 500) / 1000
+/// Nearest-rank (type 1) quantile in whole microseconds; there are values.
+fn rank(nanos: &[u64], p: f64) -> u64 {
+    let values: Vec<f64> = nanos.iter().map(|n| *n as f64).collect();
+    let quantile = Sample::new(values).and_then(|s| s.quantile(p, QuantileType::Type1));
+    (quantile.expect("invariant: finite values, and some") / 1e3).round() as u64
 }
