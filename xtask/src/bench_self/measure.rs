@@ -17,11 +17,13 @@ use super::{
 };
 use crate::process;
 
-/// Models of the server. `paced` gives a first token after 200 ms and one every 20 ms; `whole` all at once, in one write;
+/// Models of the server. `paced` gives a first token after 200 ms and one every 20 ms, `crowd` one every 5 ms; `whole` all at once, in one write;
 /// `one` a single token at once; `slow` one every two seconds.
 const PROFILES: &str = include_str!("profiles.toml");
 /// Tokens of an answer.
 const TOKENS: u64 = 128;
+/// What an answer may be off where both sides are at their limit, in percent of the truth, unless the run says so.
+const CROWD_OFF: f64 = 5.0;
 /// Longest wait for the server to have written its truth log.
 const LOGGED: Duration = Duration::from_secs(5);
 
@@ -76,7 +78,8 @@ impl Bench {
         self.cpu(whole, "whole responses", [Some(0.7), Some(3.0), Some(2.0)])?;
         // As many chunks a second, for a shorter time.
         self.truth(Work { tokens: 32, ..paced })?;
-        self.truth(Work { streams: 1000, requests: 1000, tokens: 32, ..paced })
+        self.truth(Work { streams: 1000, requests: 1000, tokens: 32, ..paced })?;
+        self.crowd(Work { model: "crowd", streams: 1000, requests: 1000, tokens: TOKENS })
     }
 
     fn server(&self, truth: Option<&Path>) -> Result<Server, String> {
@@ -220,7 +223,7 @@ impl Bench {
         let (mut floor, mut run) = (Vec::new(), Vec::new());
         for pair in 0..self.pairs {
             for client in self.in_turn(pair, &[Client::Floor, Client::Run]) {
-                let account = self.held(client, work)?;
+                let account = self.held(client, work, &[])?;
                 (if client == Client::Floor { &mut floor } else { &mut run }).push(account);
             }
         }
@@ -269,8 +272,37 @@ impl Bench {
         Ok(())
     }
 
+    /// More than both sides can do: near the truth, or the run says itself that it cannot tell.
+    fn crowd(&mut self, work: Work) -> Result<(), String> {
+        process::say("200,000 chunks/s: near the truth, or told");
+        let result = self.dir.join("crowd.json");
+        let (mut p50, mut p99, mut told, mut silent) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..self.pairs {
+            let account = self.held(Client::Run, work, &["--json", "crowd.json"])?;
+            let off = |p| quantile(&account.e2e_share, p).map(|share| share * 100.0);
+            let (typical, tail) = (off(0.5).unwrap_or(f64::INFINITY), off(0.99).unwrap_or(f64::INFINITY));
+            let json = fs::read_to_string(&result).map_err(|e| format!("{}: {e}", result.display()))?;
+            let json: Value =
+                serde_json::from_str(&json).map_err(|e| format!("{}: {e}", result.display()))?;
+            let level = json["analysis"]["validity"]["level"].as_str().ok_or("the result has no verdict")?;
+            told.push(f64::from(u8::from(level != "VALID")));
+            silent.push(f64::from(u8::from(level == "VALID" && CROWD_OFF < tail)));
+            p50.push(typical);
+            p99.push(tail);
+        }
+        let name = "1000 streams, a token every 5 ms";
+        let nothing = [Bound::Nothing; 2];
+        self.row(&format!("{name}: E2E off, p50"), "% of the truth", &p50, &[], nothing);
+        self.row(&format!("{name}: E2E off, p99"), "% of the truth", &p99, &[], nothing);
+        self.row(&format!("{name}: the run says that it cannot"), "0 or 1", &told, &[], nothing);
+        let never = [Bound::AtMost(0.0); 2];
+        let what = format!("{name}: p99 off by more than {CROWD_OFF} %, and VALID");
+        self.row(&what, "0 or 1", &silent, &[], never);
+        Ok(())
+    }
+
     /// One client under a load, held against the truth log of a server of its own.
-    fn held(&self, client: Client, work: Work) -> Result<Account, String> {
+    fn held(&self, client: Client, work: Work, more: &[&str]) -> Result<Account, String> {
         let (records, truth) = (self.dir.join("records.jsonl"), self.dir.join("truth.jsonl"));
         let server = self.server(Some(&truth))?;
         let mut command = self.command(client, work, &server);
@@ -279,7 +311,7 @@ impl Bench {
             let streams = work.streams.to_string();
             command.args(["--no-save", "--concurrency", &streams, "--warmup", &streams]);
         }
-        self.run(command.arg("--records").arg(&records))?;
+        self.run(command.arg("--records").arg(&records).args(more))?;
         let asked = Instant::now();
         let account = loop {
             // The server writes its log when it has been idle for a while.

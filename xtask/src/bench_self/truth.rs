@@ -23,6 +23,8 @@ pub(crate) struct Account {
     pub(crate) ttft: Vec<f64>,
     /// Gaps whose ends lie in different reads.
     pub(crate) gap: Vec<f64>,
+    /// From sending to the last token, as a share of the truth.
+    pub(crate) e2e_share: Vec<f64>,
     /// `sent` to the server's arrival by its kernel stamp; signed.
     pub(crate) sent: Vec<f64>,
     /// Released to sent: the client's own lateness.
@@ -109,6 +111,10 @@ impl Account {
         if let (Some(at), Some(&(before, after))) = (arrivals.first(), written.tokens.first()) {
             let truth = (ms(before, written.arrival), ms(after, written.arrival));
             self.ttft.push(outside(ms(*at, start), truth));
+        }
+        if let (Some(at), Some(&(before, after))) = (arrivals.last(), written.tokens.last()) {
+            let truth = (ms(before, written.arrival), ms(after, written.arrival));
+            self.e2e_share.push(outside(ms(*at, start), truth) / truth.0);
         }
         for (i, (at, &(before, after))) in arrivals.iter().zip(&written.tokens).enumerate() {
             let alone = (i == 0 || user[i - 1] != user[i]) && user.get(i + 1) != Some(&user[i]);
@@ -203,6 +209,8 @@ mod tests {
         // Reported 9.5 ms; really between 10 and 12.
         assert_eq!(account.gap, [0.5]);
         assert_eq!(account.sent, [1.0]);
+        // Reported 19.5 ms; really between 18 and 19.
+        assert_eq!(account.e2e_share, [0.5 / 18.0]);
         assert_eq!(account.merged_share(), Some(0.5));
         assert_eq!((account.answers, account.wrong), (2, 1), "b is not in the truth");
         fs::remove_dir_all(dir).unwrap();
