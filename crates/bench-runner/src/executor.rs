@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -71,7 +72,8 @@ pub(crate) struct Job {
 pub(crate) struct Prepared {
     pub(crate) job: Job,
     id: Arc<str>,
-    request: ChatRequest,
+    /// Boxed, as it is handed on while thousands of others are in flight.
+    request: Box<ChatRequest>,
 }
 
 /// How a request ended, for the one who sends the next.
@@ -167,7 +169,7 @@ impl Executor {
         }
         let mark = if loaded { "" } else { "w" };
         let id = format!("{}-{mark}{}-{}", self.run_id, job.block, job.target).into();
-        Prepared { job, id, request }
+        Prepared { job, id, request: Box::new(request) }
     }
 
     /// Sends, waits for the end and hands the record over. `abort` ends it at once, censored.
@@ -245,19 +247,22 @@ impl Executor {
             observer: Some(self.observer_of(&timeline)),
         };
         let mut answer = None;
-        let call = async {
-            if streaming {
-                let outcome = model.drive(&request, &ctx, &mut sink).await?;
-                sink.complete(outcome);
-            } else {
-                let response = model.generate(&request, &ctx).await?;
-                sink.whole(&response);
-                answer = Some(response);
-            }
-            Ok(())
+        let result = {
+            // Pinned here: a future handed over by value takes its room twice.
+            let call = pin!(async {
+                if streaming {
+                    let outcome = model.drive(&request, &ctx, &mut sink).await?;
+                    sink.complete(outcome);
+                } else {
+                    let response = model.generate(&request, &ctx).await?;
+                    sink.whole(&response);
+                    answer = Some(response);
+                }
+                Ok(())
+            });
+            // The model honours deadline and cancellation itself; this makes sure that no model can hang the run.
+            AssertUnwindSafe(ctx.run("runner.request", call)).catch_unwind().await
         };
-        // The model honours deadline and cancellation itself; this makes sure that no model can hang the run.
-        let result = AssertUnwindSafe(ctx.run("runner.request", call)).catch_unwind().await;
         let ended = self.clock.now();
         let result = result.unwrap_or_else(|_| {
             Err(Error::new(

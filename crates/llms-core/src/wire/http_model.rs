@@ -1,9 +1,9 @@
 //! A [`ChatModel`] of a codec and a transport.
 
-use std::{borrow::Cow, future::poll_fn, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     Body, BodyCounters, Codec, Decoder, Delivery, Framer, Probe, Reply, Transport,
@@ -250,17 +250,21 @@ impl<C: Codec, T: Transport + ?Sized> ChatModel for HttpModel<C, T> {
         let mut room = None;
         let sink = watched(sink, ctx, &mut room);
         let mut reply = None;
-        let read = ctx
-            .run(self.op("stream"), async {
+        // Pinned here: a future handed over by value would take its room twice in each call in flight.
+        let read = {
+            let reading = pin!(async {
                 let reply = reply.insert(self.send(request, Delivery::Stream, ctx, &progress).await?);
                 if is_success(reply.status) {
                     progress.set(CallPhase::Stream);
                     refusal::page(self.op("stream"), &reply.headers).map_or(Ok(()), Err)?;
+                    // Told already; kilobytes that a stream would hold until its end.
+                    reply.headers = HeaderMap::new();
                     return read_stream(&mut *reply.body, &mut framer, &mut decoder, ctx, sink).await;
                 }
                 Ok(true)
-            })
-            .await;
+            });
+            ctx.run(self.op("stream"), reading).await
+        };
         if let (Some(reply), Ok(false)) = (&mut reply, &read) {
             drain(&mut *reply.body, ctx).await;
         }

@@ -94,11 +94,14 @@ impl Direct {
         self.0.pool.len()
     }
 
-    /// A new connection for a call.
+    /// A new connection for a call. Boxed: its states, TLS among them, are no part of every call in flight.
     async fn connect(&self, target: &Target<'_>, ctx: &CallContext) -> Result<(Socket, ConnectionInfo)> {
         ctx.emit(|| CallEvent::Connecting { at: ctx.now() });
-        let resolved = connect::resolve(target, self.0.options.connect_timeout, &ctx.clock).await?;
-        self.connect_to(target, &resolved, &ctx.clock).await
+        let opening = Box::pin(async {
+            let resolved = connect::resolve(target, self.0.options.connect_timeout, &ctx.clock).await?;
+            self.connect_to(target, &resolved, &ctx.clock).await
+        });
+        opening.await
     }
 
     async fn connect_to(
