@@ -303,3 +303,27 @@ pub(crate) fn interval_of_clusters(
     estimate.ess = Some(effective);
     Measured::Value(estimate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_of_few_values_and_of_values_that_are_never_negative() {
+        let setting = Setting { confidence: 0.95, limit: 60.0, seed: 1 };
+        let mean = |x: &[f64]| match Series::new(x).mean(&setting) {
+            Measured::Value(e) => (e.low.and_then(|b| b.value), e.note),
+            Measured::Absent { absent } => panic!("{absent}"),
+        };
+        let (low, note) = mean(&[0.1, 0.2, 0.9, 0.3]);
+        assert_eq!(low, None);
+        assert!(note.unwrap().contains("needs 5 values, have 4"));
+        // t would reach below 0 here.
+        let skewed = [0.001, 0.001, 0.002, 0.001, 9.0];
+        let reaches = t_interval(&skewed, 0.95).unwrap().interval.low;
+        assert!(reaches < 0.0);
+        assert!(mean(&skewed).0.unwrap() >= 0.0);
+        let (low, _) = mean(&[-3.0, -1.0, -2.0, -2.5, -1.5, -2.2]);
+        assert!(low.unwrap() < 0.0, "what may be negative is");
+    }
+}

@@ -415,6 +415,14 @@ pub(crate) fn not_measured(a: &Analysis) -> Vec<String> {
                 }
             }
         }
+        // Values that stand without an interval; a reason that several share is said once.
+        let means =
+            ["ttft", "e2e", "tpot", "icl"].iter().filter_map(|name| t.metrics.get(*name)?.mean.value());
+        for bare in means.chain(t.throughput.output_tokens.value()).filter(|e| e.low.is_none()) {
+            if let Some(why) = &bare.note {
+                add(format!("{}: {why}", t.target));
+            }
+        }
         if let Some(reason) = t.cost.reason() {
             add(format!("{}: cost: {reason}", t.target));
         }

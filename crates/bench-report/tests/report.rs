@@ -298,6 +298,23 @@ fn what_is_too_small_is_not_invented() {
 }
 
 #[test]
+fn a_mean_without_an_interval_says_why() {
+    let m = manifest(&["a"]);
+    let mut small = target("a", 1.0);
+    for name in ["ttft", "e2e"] {
+        let why = Some("n too small: an interval for a mean needs 5 values, have 3".into());
+        let bare = Estimate { low: None, high: None, note: why, ..estimate(0.61, 0.0, 0.0) };
+        small.metrics.get_mut(name).unwrap().mean = Measured::Value(bare);
+    }
+    let page = text(&m, &analysis(&m, vec![small]), 100);
+    assert_eq!(
+        page.matches("a: n too small: an interval for a mean needs 5 values, have 3").count(),
+        1,
+        "{page}"
+    );
+}
+
+#[test]
 fn one_target_alone_reads_as_a_list() {
     let m = manifest(&["a"]);
     let page = text(&m, &analysis(&m, vec![target("a", 1.0)]), 80);
