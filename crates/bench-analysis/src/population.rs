@@ -4,7 +4,7 @@
 //! exist. A failed request ranks as `+∞`. One that was still in flight when the drain ended ranks so too: it waited longer
 //! than anybody allowed. One cut off by the user's interrupt is unknown, counted and left out of the ranks.
 //!
-//! Records are read once and not kept: of each request a [`Row`] stays, of its chunks what [`Tally`](crate::tally::Tally) sums
+//! Records are read once and not kept: of each request a [`Row`] stays, of its chunks what [`Tally`] sums
 //! up. The same holds whether they lie in memory or in a file, so both give the same answer.
 
 use llms_core::bench::{

@@ -1,7 +1,7 @@
 //! Reads answers at full speed and slowly: the readings that back-pressure is judged by.
 //!
 //! A slow reader takes some chunks, then asks the socket for nothing for a while
-//! ([`EventSink::poll_ready`](llms_core::EventSink::poll_ready)), then reads on. What the server did about it shows in what comes
+//! ([`EventSink::poll_ready`]), then reads on. What the server did about it shows in what comes
 //! afterwards. Judges nothing; the transport's receive buffer should be small, or the kernel reads in the reader's place.
 
 use std::{

@@ -1,11 +1,11 @@
 //! Counts tokens offline: OpenAI's vocabularies, bundled, and byte-pair `tokenizer.json` files.
 //!
-//! [`load`] gives a [`TokenCounter`](llms_core::bench::TokenCounter) by name or file. Nothing is loaded before: a program that
+//! [`load`] gives a [`TokenCounter`] by name or file. Nothing is loaded before: a program that
 //! never asks pays with 1.3 MB of its file and no memory. Texts are counted as they are: no chat template, no special tokens.
 //!
 //! Own code instead of a library, because both candidates cost more than the rest of the program: `bpe-openai` 0.3.2 takes two
 //! CPU minutes to build, 35 MB of binary and 65 MB of memory, `tokenizers` a graph of seventy crates. What is here is the
-//! splitting rules as scanners ([`split`]), the merging ([`bpe`]), and two readers ([`bundled`], [`file`]); the tests hold them
+//! splitting rules as scanners (`split`), the merging (`bpe`), and two readers (`bundled`, `file`); the tests hold them
 //! against counts of the original implementations.
 
 mod bpe;
