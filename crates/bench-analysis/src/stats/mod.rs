@@ -12,6 +12,7 @@ pub mod anytime;
 pub mod arrivals;
 pub mod bootstrap;
 pub mod budget;
+pub mod change;
 pub mod degradation;
 pub mod dependence;
 pub mod distribution;

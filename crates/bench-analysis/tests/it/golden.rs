@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)] // a panic here is the report
 
+mod change;
 mod compare;
 mod dependence;
 mod interval;
@@ -18,7 +19,6 @@ use serde_json::Value;
 /// Cases that wait for their topic: prefix of the name, and the issue that owns it.
 const PENDING: &[(&str, &str)] = &[
     ("censor/", "analysis: steady state and censoring"),
-    ("change/", "analysis: trends and regressions"),
     ("cost/cache-break-even", "analysis: tokens and cost"),
     ("cost/pareto", "analysis: comparison"),
     ("cost/waste", "analysis: tokens and cost"),
@@ -88,6 +88,13 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("multiple/tost-paired", compare::tost_paired),
         ("multiple/tost-ratio", compare::tost_ratio),
         ("hierarchy/", compare::hierarchy),
+        ("change/edivisive", change::edivisive),
+        ("change/rank-scan", change::rank_scan_ties),
+        ("change/pelt", change::pelt),
+        ("change/bocpd", change::bocpd),
+        ("change/cusum-ewma", change::charts),
+        ("change/tcpd-scores", change::tcpd),
+        ("change/online-rank-thresholds", change::online),
         ("warmup/", load::warmup),
         ("trend/mann-kendall", load::trend),
         ("trend/recovery-time", load::recovery),
