@@ -21,6 +21,7 @@ pub mod population;
 pub mod request;
 pub mod row;
 pub mod search;
+pub mod simulate;
 pub mod soak;
 pub mod stats;
 pub mod stop;

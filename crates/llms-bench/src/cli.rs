@@ -176,6 +176,13 @@ pub struct ValidateArgs {
     /// be counted and be judged, while memory stays where it is.
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u64).range(1..))]
     pub long: Option<u64>,
+    /// Instead of all this, the statistics: intervals on simulated data of known law must hold the truth as often as they say,
+    /// equals must rarely be called different, and what was said to be seen must be seen. No socket is opened.
+    #[arg(long, conflicts_with = "long")]
+    pub statistics: bool,
+    /// With --statistics: a twentieth of the data sets, with bands as much wider.
+    #[arg(long, requires = "statistics")]
+    pub quick: bool,
     /// How to connect.
     #[command(flatten)]
     pub connect: ConnectArgs,

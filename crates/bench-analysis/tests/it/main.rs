@@ -6,6 +6,7 @@ mod capacity_search;
 mod client_health;
 mod golden;
 mod objectives;
+mod statistics;
 mod stop_rules;
 mod streamed;
 mod support;

@@ -10,10 +10,11 @@ mod long;
 mod machine;
 mod render;
 pub(crate) mod server;
+mod statistics;
 
 use std::{sync::Arc, time::Duration};
 
-use bench_analysis::Analyzer;
+use bench_analysis::{Analyzer, simulate};
 use bench_mock::{TruthRecord, server::Protocol};
 use bench_profiling::{ProbeOptions, ProcessProbe};
 use bench_runner::Runner;
@@ -84,6 +85,9 @@ pub(crate) struct Distances {
 pub(crate) struct Validation {
     pub(crate) distances: Vec<Distances>,
     pub(crate) checks: Vec<Check>,
+    /// Simulations of the statistics.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) statistics: Vec<simulate::Row>,
     /// What of the machine stood in the way.
     pub(crate) machine: Vec<String>,
 }
@@ -91,7 +95,12 @@ pub(crate) struct Validation {
 impl Validation {
     fn verdict(&self) -> Verdict {
         let checks = self.checks.iter().map(|c| c.verdict);
-        checks.chain(self.distances.iter().map(|d| d.verdict)).max().unwrap_or(Verdict::CannotTell)
+        let rows = self.statistics.iter().map(|r| if r.pass { Verdict::Pass } else { Verdict::Fail });
+        checks
+            .chain(self.distances.iter().map(|d| d.verdict))
+            .chain(rows)
+            .max()
+            .unwrap_or(Verdict::CannotTell)
     }
 
     fn check(&mut self, case: &str, subject: &str, verdict: Verdict, found: String) {
@@ -122,6 +131,9 @@ pub(crate) async fn validate(args: &ValidateArgs) -> Result<Exit, Failure> {
 }
 
 async fn all(args: &ValidateArgs, ctx: &CallContext) -> Result<Validation, Failure> {
+    if args.statistics {
+        return statistics::statistics(args).await;
+    }
     let bench = Bench {
         server: Server::start(cases::PROFILES, args.long.is_none())?,
         transport: providers::transport(&args.connect)?,

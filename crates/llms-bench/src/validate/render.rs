@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bench_analysis::simulate::Row;
 use llms_core::bench::PairComparison;
 
 use super::{Distances, Validation, Verdict};
@@ -37,6 +38,7 @@ pub(super) fn text(found: &Validation) -> String {
             writeln!(out, "{:11}  {} ({}): {}", word(check.verdict), check.case, check.subject, check.found);
     }
     more(&mut out, passed);
+    all_rows(&mut out, &found.statistics);
     out.push('\n');
     for line in &found.machine {
         let _ = writeln!(out, "meanwhile, {line}");
@@ -44,6 +46,11 @@ pub(super) fn text(found: &Validation) -> String {
     let count = |v: Verdict| {
         found.checks.iter().filter(|c| c.verdict == v).count()
             + found.distances.iter().filter(|d| d.verdict == v).count()
+            + found
+                .statistics
+                .iter()
+                .filter(|r| (if r.pass { Verdict::Pass } else { Verdict::Fail }) == v)
+                .count()
     };
     let _ = writeln!(
         out,
@@ -74,6 +81,30 @@ fn all_distances(out: &mut String, found: &Validation) {
         "TTFT and E2E from the request's arrival at the server; ICL over gaps whose ends lie in different reads;\n\
          arrival against the write itself; merged: gaps inside one read.\n\n",
     );
+}
+
+/// What came of the simulations, topic by topic.
+fn all_rows(out: &mut String, rows: &[Row]) {
+    let mut topic = "";
+    for r in rows {
+        if topic != r.topic {
+            topic = &r.topic;
+            let _ = writeln!(out, "\n{topic}\n     measured  claimed        allowed  data sets");
+        }
+        let measured = r.measured.map_or_else(|| "–".to_owned(), |m| format!("{:.1} %", m * 100.0));
+        let allowed =
+            format!("{:.1} to {:.1}", r.low.clamp(0.0, 1.0) * 100.0, r.high.clamp(0.0, 1.0) * 100.0);
+        let withheld =
+            if r.withheld == 0 { String::new() } else { format!(" ({} without an answer)", r.withheld) };
+        let word = if r.pass { "PASS" } else { "FAIL" };
+        let _ = writeln!(
+            out,
+            "{word}  {measured:>7}  {:>7}  {allowed:>13}  {:>9}  {}{withheld}",
+            format!("{:.1}", r.expected * 100.0),
+            r.replications,
+            r.name
+        );
+    }
 }
 
 /// Checks of one case that passed like the first are told by their number.
