@@ -1,10 +1,12 @@
-//! One block of records as bytes: scalars as JSON, chunk stamps as columns of u32 deltas, all under zstd.
+//! One block of records as bytes: scalars as rows of [`pack`], chunk stamps as columns of u32 deltas, all under zstd.
 //!
-//! Layout of a block: magic `LBK1`, number of records, raw length, compressed length, CRC-32 of the compressed
-//! bytes (all u32, little endian), then the compressed bytes. Raw: length of the JSON (u32), the JSON array of
-//! records without their chunks, number of chunks per record, then per column all chunks of all records in order:
+//! Layout of a block: magic `LBK2`, number of records, raw length, compressed length, CRC-32 of the compressed
+//! bytes (all u32, little endian), then the compressed bytes. Raw: length of the rows (u32), the rows, number of
+//! chunks per record (twice it, plus one when their tokens are known), then per column all chunks of all records in order:
 //! user-stamp delta to the chunk before (first: to `scheduled`), kernel stamp as distance below the user stamp
-//! plus one (0: none), read-number delta, tokens plus one (0: unknown).
+//! plus one (0: none), read-number delta, tokens plus one (0: unknown; only of records that know any).
+//!
+//! Blocks of format 1 (magic `LBK1`) have a JSON array of the records for rows, plain numbers of chunks, and tokens of all.
 //!
 //! A value that does not fit in a u32 stands as [`ESCAPE`] and, as a u64, in the escape column. Deltas wrap, so
 //! that stamps out of order survive too.
@@ -14,8 +16,11 @@ use llms_core::{
     bench::{ChunkStamp, RequestRecord},
     time::Timestamp,
 };
+use zstd::bulk::Compressor;
 
-pub(crate) const BLOCK_MAGIC: &[u8; 4] = b"LBK1";
+use crate::pack::{self, Strings};
+
+pub(crate) const BLOCK_MAGIC: &[u8; 4] = b"LBK2";
 pub(crate) const HEADER: usize = 20;
 /// Longest raw block accepted when reading: a guard against nonsense lengths.
 pub(crate) const MAX_RAW: usize = 1 << 30;
@@ -52,79 +57,72 @@ fn push_u32(out: &mut Vec<u8>, n: usize) {
 }
 
 /// A block while it is filled. Each record is encoded as it comes, so that no more than its bytes are held.
+#[derive(Default)]
 pub(crate) struct Block {
-    json: Vec<u8>,
+    rows: Vec<u8>,
+    strings: Strings,
     records: usize,
     counts: Column,
     columns: [Column; 4],
-    zstd: zstd::bulk::Compressor<'static>,
 }
 
 impl Block {
-    /// An empty one.
-    ///
-    /// # Errors
-    /// When zstd cannot be set up.
-    pub(crate) fn new() -> Result<Self, String> {
-        let zstd = zstd::bulk::Compressor::new(LEVEL).map_err(|e| format!("cannot compress records: {e}"))?;
-        Ok(Self {
-            json: vec![b'['],
-            records: 0,
-            counts: Column::default(),
-            columns: Default::default(),
-            zstd,
-        })
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Bytes so far, before compression.
+    /// Bytes so far before compression, and some for each record: a reader has a block's records in memory.
     pub(crate) fn len(&self) -> usize {
-        self.json.len() + self.columns.iter().map(|c| c.narrow.len() + c.wide.len()).sum::<usize>()
+        self.rows.len()
+            + self.columns.iter().map(|c| c.narrow.len() + c.wide.len()).sum::<usize>()
+            + self.records * size_of::<RequestRecord>()
     }
 
     /// Adds a record.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
-    pub(crate) fn add(&mut self, mut record: RequestRecord) -> Result<(), String> {
-        let chunks = std::mem::take(&mut record.chunks);
-        self.counts.push(chunks.len() as u64);
-        let mut before = Stamp { user: record.scheduled, kernel: None, read: 0 };
-        let columns = &mut self.columns;
-        for chunk in &chunks {
-            let s = chunk.stamp;
-            columns[0].push(s.user.as_nanos().wrapping_sub(before.user.as_nanos()));
-            columns[1]
-                .push(s.kernel.map_or(0, |k| s.user.as_nanos().wrapping_sub(k.as_nanos()).wrapping_add(1)));
-            columns[2].push(u64::from(s.read.wrapping_sub(before.read)));
-            columns[3].push(chunk.tokens.map_or(0, |t| u64::from(t) + 1));
-            before = s;
-        }
-        if self.records > 0 {
-            self.json.push(b',');
+    /// When it cannot be written.
+    pub(crate) fn add(&mut self, record: &RequestRecord) -> Result<(), String> {
+        let start = self.rows.len();
+        if let Err(e) = pack::write(record, &mut self.strings, &mut self.rows) {
+            self.rows.truncate(start);
+            return Err(e);
         }
         self.records += 1;
-        serde_json::to_writer(&mut self.json, &record)
-            .map_err(|e| format!("cannot write records as JSON: {e}"))
+        let chunks = &record.chunks;
+        let counted = chunks.iter().any(|c| c.tokens.is_some());
+        self.counts.push((chunks.len() as u64) << 1 | u64::from(counted));
+        let [user, kernel, read, tokens] = &mut self.columns;
+        for column in [&mut *user, &mut *kernel, &mut *read] {
+            column.narrow.reserve(chunks.len() * 4);
+        }
+        let mut before = Stamp { user: record.scheduled, kernel: None, read: 0 };
+        for chunk in chunks {
+            let s = chunk.stamp;
+            user.push(s.user.as_nanos().wrapping_sub(before.user.as_nanos()));
+            kernel.push(s.kernel.map_or(0, |k| s.user.as_nanos().wrapping_sub(k.as_nanos()).wrapping_add(1)));
+            read.push(u64::from(s.read.wrapping_sub(before.read)));
+            if counted {
+                tokens.push(chunk.tokens.map_or(0, |t| u64::from(t) + 1));
+            }
+            before = s;
+        }
+        Ok(())
     }
 
-    /// The bytes of the block; it is empty afterwards.
+    /// The bytes of the block, compressed by `zstd`; it is empty afterwards.
     ///
     /// # Errors
     /// When zstd fails.
-    pub(crate) fn take(&mut self) -> Result<Vec<u8>, String> {
-        self.json.push(b']');
+    pub(crate) fn take(&mut self, zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
         let mut raw = Vec::with_capacity(self.len() + 64 + self.counts.narrow.len());
-        push_u32(&mut raw, self.json.len());
-        raw.extend_from_slice(&self.json);
+        push_u32(&mut raw, self.rows.len());
+        raw.extend_from_slice(&self.rows);
         self.counts.write(&mut raw);
         for column in &self.columns {
             column.write(&mut raw);
         }
-        let packed = self.zstd.compress(&raw).map_err(|e| format!("cannot compress records: {e}"))?;
+        let packed = zstd.compress(&raw).map_err(|e| format!("cannot compress records: {e}"))?;
         let mut block = Vec::with_capacity(HEADER + packed.len());
         block.extend_from_slice(BLOCK_MAGIC);
         push_u32(&mut block, self.records);
@@ -132,8 +130,8 @@ impl Block {
         push_u32(&mut block, packed.len());
         block.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
         block.extend_from_slice(&packed);
-        self.json.clear();
-        self.json.push(b'[');
+        self.rows.clear();
+        self.strings.clear();
         self.records = 0;
         for column in self.columns.iter_mut().chain([&mut self.counts]) {
             column.narrow.clear();
@@ -143,10 +141,44 @@ impl Block {
     }
 }
 
-/// Lengths in a block's header: records, raw bytes, packed bytes, checksum.
-pub(crate) fn header(bytes: &[u8; HEADER]) -> Option<(usize, usize, usize, u32)> {
+/// What compresses blocks.
+///
+/// # Errors
+/// When zstd cannot be set up.
+pub(crate) fn compressor() -> Result<Compressor<'static>, String> {
+    Compressor::new(LEVEL).map_err(|e| format!("cannot compress records: {e}"))
+}
+
+/// How the scalars of a block's records stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalars {
+    /// As a JSON array: blocks of format 1.
+    Json,
+    /// As rows of [`pack`].
+    Rows,
+}
+
+/// What a block's header says.
+pub(crate) struct Header {
+    pub(crate) scalars: Scalars,
+    pub(crate) records: usize,
+    /// Bytes unpacked.
+    pub(crate) raw: usize,
+    /// Bytes as they lie in the file.
+    pub(crate) packed: usize,
+    pub(crate) checksum: u32,
+}
+
+/// The header of a block; `None` when it is none.
+pub(crate) fn header(bytes: &[u8; HEADER]) -> Option<Header> {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    (&bytes[..4] == BLOCK_MAGIC).then(|| (word(4) as usize, word(8) as usize, word(12) as usize, word(16)))
+    let scalars = match &bytes[..4] {
+        b"LBK1" => Scalars::Json,
+        magic if magic == BLOCK_MAGIC => Scalars::Rows,
+        _ => return None,
+    };
+    let [records, raw, packed] = [4, 8, 12].map(|at| word(at) as usize);
+    Some(Header { scalars, records, raw, packed, checksum: word(16) })
 }
 
 struct Cursor<'a>(&'a [u8]);
@@ -162,19 +194,37 @@ impl<'a> Cursor<'a> {
         Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")) as usize)
     }
 
-    fn column(&mut self) -> Result<Vec<u64>, String> {
+    fn column(&mut self) -> Result<Values<'a>, String> {
         let n = self.length()?;
         let narrow = self.take(n.checked_mul(4).ok_or("a column is too long")?)?;
         let n = self.length()?;
         let wide = self.take(n.checked_mul(8).ok_or("a column is too long")?)?;
-        let mut wide = wide.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("eight bytes")));
-        narrow
-            .chunks_exact(4)
-            .map(|b| match u32::from_le_bytes(b.try_into().expect("four bytes")) {
-                ESCAPE => wide.next().ok_or_else(|| "an escaped value is missing".to_owned()),
-                v => Ok(u64::from(v)),
-            })
-            .collect()
+        Ok(Values { narrow: narrow.as_chunks().0, wide: wide.as_chunks().0 })
+    }
+}
+
+/// A column while it is read.
+struct Values<'a> {
+    narrow: &'a [[u8; 4]],
+    wide: &'a [[u8; 8]],
+}
+
+impl Values<'_> {
+    fn next(&mut self) -> Result<u64, String> {
+        let (first, rest) = self.narrow.split_first().ok_or("a column is too short")?;
+        self.narrow = rest;
+        match u32::from_le_bytes(*first) {
+            ESCAPE => {
+                let (first, rest) = self.wide.split_first().ok_or("an escaped value is missing")?;
+                self.wide = rest;
+                Ok(u64::from_le_bytes(*first))
+            }
+            v => Ok(u64::from(v)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.narrow.is_empty() && self.wide.is_empty()
     }
 }
 
@@ -182,45 +232,61 @@ impl<'a> Cursor<'a> {
 ///
 /// # Errors
 /// What does not fit.
-pub(crate) fn decode(packed: &[u8], raw_len: usize, n_records: usize) -> Result<Vec<RequestRecord>, String> {
-    let raw = zstd::bulk::decompress(packed, raw_len).map_err(|e| format!("cannot decompress: {e}"))?;
+pub(crate) fn decode(packed: &[u8], header: &Header) -> Result<Vec<RequestRecord>, String> {
+    let raw = zstd::bulk::decompress(packed, header.raw).map_err(|e| format!("cannot decompress: {e}"))?;
     let mut cursor = Cursor(&raw);
-    let json_len = cursor.length()?;
-    let json = cursor.take(json_len)?;
-    let mut records: Vec<RequestRecord> =
-        serde_json::from_slice(json).map_err(|e| format!("cannot read records: {e}"))?;
-    if records.len() != n_records {
-        return Err(format!("{} records where the header says {n_records}", records.len()));
-    }
-    let counts = cursor.column()?;
-    let [user, kernel, read, tokens] =
+    let length = cursor.length()?;
+    let mut records = scalars(cursor.take(length)?, header)?;
+    let mut counts = cursor.column()?;
+    let [mut user, mut kernel, mut read, mut tokens] =
         [cursor.column()?, cursor.column()?, cursor.column()?, cursor.column()?];
-    let total = counts.iter().try_fold(0_u64, |a, n| a.checked_add(*n));
-    if counts.len() != n_records
-        || [&user, &kernel, &read, &tokens].iter().any(|c| Some(c.len() as u64) != total)
-    {
-        return Err("columns of different lengths".to_owned());
-    }
-    let mut at = 0;
-    for (record, n) in records.iter_mut().zip(counts) {
+    for record in &mut records {
+        let (n, counted) = match (counts.next()?, header.scalars) {
+            (n, Scalars::Json) => (n, true),
+            (n, Scalars::Rows) => (n >> 1, n & 1 == 1),
+        };
+        let n = usize::try_from(n).ok().filter(|n| *n <= user.narrow.len()).ok_or("a column is too short")?;
+        record.chunks.reserve_exact(n);
         let mut before = Stamp { user: record.scheduled, kernel: None, read: 0 };
-        record.chunks.reserve_exact(n as usize);
-        for i in at..at + n as usize {
-            let nanos = before.user.as_nanos().wrapping_add(user[i]);
+        for _ in 0..n {
+            let nanos = before.user.as_nanos().wrapping_add(user.next()?);
+            let below = kernel.next()?;
             let stamp = Stamp {
                 user: Timestamp::from_nanos(nanos),
-                kernel: (kernel[i] > 0).then(|| Timestamp::from_nanos(nanos.wrapping_sub(kernel[i] - 1))),
-                read: before.read.wrapping_add(read[i] as u32),
+                kernel: (below > 0).then(|| Timestamp::from_nanos(nanos.wrapping_sub(below - 1))),
+                read: before.read.wrapping_add(read.next()? as u32),
             };
-            let tokens = tokens[i]
-                .checked_sub(1)
-                .map(u32::try_from)
-                .transpose()
-                .map_err(|_| "a token count is too large".to_owned())?;
+            let tokens = if counted { tokens.next()?.checked_sub(1) } else { None };
+            let tokens =
+                tokens.map(u32::try_from).transpose().map_err(|_| "a token count is too large".to_owned())?;
             record.chunks.push(ChunkStamp { stamp, tokens });
             before = stamp;
         }
-        at += n as usize;
     }
-    Ok(records)
+    if [counts, user, kernel, read, tokens].iter().all(Values::is_empty) {
+        Ok(records)
+    } else {
+        Err("columns of different lengths".to_owned())
+    }
+}
+
+/// The records of a block without their chunks.
+fn scalars(bytes: &[u8], header: &Header) -> Result<Vec<RequestRecord>, String> {
+    let expected = header.records;
+    let records: Vec<RequestRecord> = match header.scalars {
+        Scalars::Json => serde_json::from_slice(bytes).map_err(|e| format!("cannot read records: {e}"))?,
+        Scalars::Rows => {
+            let mut rows = pack::Rows::new(bytes);
+            let mut records = Vec::new();
+            while !rows.is_empty() {
+                records.push(rows.read()?);
+            }
+            records
+        }
+    };
+    if records.len() == expected {
+        Ok(records)
+    } else {
+        Err(format!("{} records where the header says {expected}", records.len()))
+    }
 }

@@ -10,6 +10,7 @@
 mod columns;
 mod fault;
 mod jsonl;
+mod pack;
 mod queue;
 mod reader;
 mod run_dir;

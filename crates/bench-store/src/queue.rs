@@ -1,28 +1,29 @@
-//! Records on their way to the writer thread: a queue bounded by what it holds, not by how many.
+//! The block that is being filled, between the one that records and the thread that writes.
 //!
-//! A record of a thousand chunks takes forty kilobytes and one of a single chunk less than one, so a bound on their number
-//! would be either no bound or a tight one.
+//! A record is encoded at once, by reference: less work than to copy it, and what waits is its bytes. The writer takes the
+//! block when it is full, or when its first record has waited long enough, and leaves an empty one.
 
 use std::{
-    collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use llms_core::bench::{ChunkStamp, RequestRecord};
+use llms_core::bench::RequestRecord;
 
-/// Bytes of records waiting for the writer, about.
+use crate::columns::Block;
+
+/// Bytes of a block at which it is written: about 120 answers of 128 tokens.
+const FULL: usize = 1 << 19;
+/// Bytes of a block that the writer does not come to take, about; beyond, recording waits.
 const MOST: usize = 4 << 20;
+/// Longest a record waits before it is written.
+const FLUSH: Duration = Duration::from_millis(500);
 
-/// Bytes that a record takes, about.
-fn weight(record: &RequestRecord) -> usize {
-    size_of::<RequestRecord>() + 256 + record.chunks.len() * size_of::<ChunkStamp>()
-}
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    waiting: VecDeque<Box<RequestRecord>>,
-    bytes: usize,
+    block: Block,
+    /// When the first record of the block came.
+    since: Option<Instant>,
     /// Nothing more comes.
     closed: bool,
     /// Nobody takes any more.
@@ -30,18 +31,11 @@ struct State {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     came: Condvar,
     went: Condvar,
-}
-
-/// What waiting for a record gave.
-pub(crate) enum Next {
-    Record(Box<RequestRecord>),
-    Nothing,
-    Closed,
 }
 
 impl Queue {
@@ -49,41 +43,54 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a record over; waits while the queue is full. `false` when nobody takes any more.
-    pub(crate) fn push(&self, record: Box<RequestRecord>) -> bool {
-        let weight = weight(&record);
+    /// Adds a record; waits while the block is larger than it may be. `false` when nobody takes it any more.
+    ///
+    /// # Errors
+    /// When it cannot be written as bytes.
+    pub(crate) fn push(&self, record: &RequestRecord) -> Result<bool, String> {
         let mut state = self.state();
-        while state.bytes > 0 && state.bytes + weight > MOST && !state.abandoned {
+        while MOST < state.block.len() && !state.abandoned {
             state = self.went.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.abandoned {
-            return false;
+            return Ok(false);
         }
-        state.bytes += weight;
-        state.waiting.push_back(record);
+        let was = state.block.len();
+        state.block.add(record)?;
+        let first = state.since.is_none();
+        if first {
+            state.since = Some(Instant::now());
+        }
+        // The writer is woken when it has a time to wait for, and when it need not wait any longer.
+        let full = was < FULL && FULL <= state.block.len();
         drop(state);
-        self.came.notify_one();
-        true
+        if first || full {
+            self.came.notify_one();
+        }
+        Ok(true)
     }
 
-    /// The next record, waiting for it until `until`.
-    pub(crate) fn pop(&self, until: Instant) -> Next {
+    /// Exchanges `empty` for the block when that is due. `false` when nothing more comes and nothing is left.
+    pub(crate) fn take(&self, empty: &mut Block) -> bool {
         let mut state = self.state();
         loop {
-            if let Some(record) = state.waiting.pop_front() {
-                state.bytes -= weight(&record);
+            let waited = state.since.map(|since| since.elapsed());
+            let due = state.closed || FULL <= state.block.len() || waited.is_some_and(|w| FLUSH <= w);
+            if due && !state.block.is_empty() {
+                std::mem::swap(&mut state.block, empty);
+                state.since = None;
                 drop(state);
                 self.went.notify_one();
-                return Next::Record(record);
+                return true;
             }
             if state.closed {
-                return Next::Closed;
+                return false;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
-                return Next::Nothing;
-            }
-            state = self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let left = waited.map_or(Duration::MAX, |w| FLUSH.saturating_sub(w));
+            state = match left {
+                Duration::MAX => self.came.wait(state).unwrap_or_else(PoisonError::into_inner),
+                left => self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 
@@ -97,7 +104,7 @@ impl Queue {
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         state.abandoned = true;
-        state.waiting.clear();
+        state.block = Block::default();
         drop(state);
         self.went.notify_all();
     }

@@ -15,7 +15,7 @@ use llms_core::{
 };
 
 use crate::{
-    columns::{self, HEADER, MAX_RAW},
+    columns::{self, HEADER, Header, MAX_RAW},
     fault::{corrupt, io_error},
     sink::FILE_HEADER,
 };
@@ -90,27 +90,27 @@ impl RecordReader {
                 HEADER => {}
                 _ => return torn("the last block has no complete header"),
             }
-            let Some((records, raw, packed, crc)) = columns::header(&head) else {
+            let Some(header) = columns::header(&head) else {
                 return torn("a block does not begin as it should");
             };
-            if raw > MAX_RAW || packed > MAX_RAW {
+            if header.raw > MAX_RAW || header.packed > MAX_RAW {
                 return torn("a block claims to be larger than any can be");
             }
-            let mut bytes = vec![0; packed];
-            if fill(&mut self.file, &mut bytes)? < packed {
+            let mut bytes = vec![0; header.packed];
+            if fill(&mut self.file, &mut bytes)? < header.packed {
                 return torn("the last block is cut off");
             }
-            if crc32fast::hash(&bytes) != crc {
+            if crc32fast::hash(&bytes) != header.checksum {
                 return torn("the checksum of a block does not match");
             }
-            Ok(Ok(Packed { records, raw, bytes }))
+            Ok(Ok(Packed { header, bytes }))
         };
         read().map_err(|e| io_error("store.read", &self.path, e))
     }
 
     fn next_block(&mut self) -> Result<Option<Vec<RequestRecord>>> {
         let decoded = match self.next_packed()? {
-            Ok(block) => columns::decode(&block.bytes, block.raw, block.records).map_err(Tail::Torn),
+            Ok(block) => columns::decode(&block.bytes, &block.header).map_err(Tail::Torn),
             Err(tail) => Err(tail),
         };
         match decoded {
@@ -123,10 +123,9 @@ impl RecordReader {
     }
 }
 
-/// A block as it lies in the file: how many records, their length when unpacked, and the bytes.
+/// A block as it lies in the file.
 struct Packed {
-    records: usize,
-    raw: usize,
+    header: Header,
     bytes: Vec<u8>,
 }
 

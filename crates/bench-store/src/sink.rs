@@ -1,7 +1,7 @@
 //! Writes a run while it goes on.
 //!
-//! `record` hands over to a writer thread through a bounded queue; the thread collects a block for at most half a
-//! second, so that a killed run loses no more than that. Durability (fsync) at the end of the run.
+//! `record` encodes into a block that a writer thread compresses and writes when it is full, and after half a second at the
+//! latest, so that a killed run loses no more than that. Durability (fsync) at the end of the run.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use llms_core::{
@@ -21,24 +21,18 @@ use llms_core::{
 };
 
 use crate::{
-    columns::Block,
+    columns::{self, Block},
     fault::io_error,
-    queue::{Next, Queue},
+    queue::Queue,
     reader::StoredRecords,
 };
 
 /// Magic and version at the head of a record file.
-pub(crate) const FILE_HEADER: &[u8; 8] = b"LBREC\0\0\x01";
+pub(crate) const FILE_HEADER: &[u8; 8] = b"LBREC\0\0\x02";
 pub(crate) const RECORDS: &str = "records.lbr";
 pub(crate) const MANIFEST: &str = "run.json";
 
-/// Bytes of a block before compression at which it is written: about 150 answers of 128 tokens.
-const BLOCK: usize = 1 << 19;
-/// Longest a record waits before it is written.
-const FLUSH: Duration = Duration::from_millis(500);
-
 /// The thread that writes a record file.
-#[derive(Debug)]
 struct Writer {
     queue: Arc<Queue>,
     /// Gone once it was joined.
@@ -64,8 +58,10 @@ impl Writer {
     }
 
     fn record(&mut self, record: &RequestRecord) -> Result<()> {
-        if self.queue.push(Box::new(record.clone())) {
-            return Ok(());
+        match self.queue.push(record) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(e) => return Err(Error::new("store.record", ErrorCode::Internal, e)),
         }
         // What the writer died of.
         self.join("store.record").and_then(|()| {
@@ -79,6 +75,12 @@ impl Writer {
         thread
             .join()
             .unwrap_or_else(|_| Err(Error::new(op, ErrorCode::Internal, "the writer of records panicked")))
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("running", &self.thread.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -210,31 +212,13 @@ fn unnamed(dir: &Path) -> Result<File> {
 
 fn write_blocks(file: &mut File, path: &Path, records: &Queue) -> Result<()> {
     let wrong = |e: String| Error::new("store.record", ErrorCode::Internal, e);
-    let mut block = Block::new().map_err(wrong)?;
-    let mut until = Instant::now() + FLUSH;
-    loop {
-        let closed = match records.pop(until) {
-            Next::Record(record) => {
-                if block.is_empty() {
-                    until = Instant::now() + FLUSH;
-                }
-                block.add(*record).map_err(wrong)?;
-                if block.len() < BLOCK {
-                    continue;
-                }
-                false
-            }
-            Next::Nothing => false,
-            Next::Closed => true,
-        };
-        if !block.is_empty() {
-            file.write_all(&block.take().map_err(wrong)?).map_err(|e| io_error("store.record", path, e))?;
-        }
-        if closed {
-            return Ok(());
-        }
-        until = Instant::now() + FLUSH;
+    let mut zstd = columns::compressor().map_err(wrong)?;
+    let mut block = Block::default();
+    while records.take(&mut block) {
+        let bytes = block.take(&mut zstd).map_err(wrong)?;
+        file.write_all(&bytes).map_err(|e| io_error("store.record", path, e))?;
     }
+    Ok(())
 }
 
 /// Replaces `run.json` in one step: readers see the old or the new one, never half.

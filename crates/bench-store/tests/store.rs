@@ -13,6 +13,7 @@ use llms_core::{
     model::Capabilities,
     observe::{ConnectionInfo, Reported, Span},
     time::Timestamp,
+    wire::StampSource,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 
@@ -79,26 +80,54 @@ fn outcome() -> impl Strategy<Value = RecordOutcome> {
     ]
 }
 
+fn finish() -> impl Strategy<Value = Option<FinishReason>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(FinishReason::Stop)),
+        Just(Some(FinishReason::ContentFilter)),
+        any::<String>().prop_map(|word| Some(FinishReason::Other(word))),
+    ]
+}
+
+fn connection() -> impl Strategy<Value = ConnectionInfo> {
+    let stamps = prop_oneof![Just(None), Just(Some(StampSource::Kernel)), Just(Some(StampSource::User))];
+    let protocol = proptest::option::of("(h2|HTTP/1.1)");
+    (any::<Option<bool>>(), any::<Option<bool>>(), protocol, stamps).prop_map(
+        |(reused, tls_resumed, protocol, stamps)| ConnectionInfo {
+            reused,
+            tls_resumed,
+            protocol,
+            stamps,
+            ..ConnectionInfo::default()
+        },
+    )
+}
+
 prop_compose! {
     fn record()(
         id in "[a-z0-9-]{1,20}", target in 0..4_u32, block in any::<u64>(), scheduled in ts(), released in ts(), sent in proptest::option::of(ts()),
         headers in proptest::option::of(stamp()), span in proptest::option::of((ts(), ts())),
         chunks in proptest::collection::vec((stamp(), proptest::option::of(any::<u32>())), 0..40),
-        usage in proptest::option::of(any::<(u32, u32)>()), number in -1e12..1e12_f64, text in any::<String>(), outcome in outcome(), resent in any::<bool>(),
+        usage in proptest::option::of(any::<[Option<u64>; 8]>()), maybe in any::<[Option<u64>; 4]>(), small in any::<[Option<u16>; 3]>(),
+        connection in connection(), finish in finish(), phase in 0..4_usize, number in -1e12..1e12_f64, text in any::<String>(), outcome in outcome(), resent in any::<bool>(),
     ) -> RequestRecord {
         RequestRecord {
-            request_id: Arc::from(id), target, block, position: 1, attempt: 0, prompt: Arc::from("p0"), phase: RunPhase::Measured, session: None, turn: None,
+            request_id: Arc::from(id), target, block, position: 1, attempt: small[0].unwrap_or(0).into(), prompt: Arc::from(format!("p{}", target % 2)),
+            phase: [RunPhase::Warmup, RunPhase::RampUp, RunPhase::Measured, RunPhase::Replayed][phase], session: maybe[0], turn: small[1].map(u32::from),
             scheduled, released, sent,
-            connection: ConnectionInfo { reused: Some(resent), tcp: span.map(|(start, end)| Span { start, end }), ..ConnectionInfo::default() },
-            resent, written: sent, headers, status: Some(200), first_byte: headers,
+            connection: ConnectionInfo { tcp: span.map(|(start, end)| Span { start, end }), ..connection },
+            resent, written: sent.or(Some(released)), headers, status: small[2], first_byte: headers,
             first_answer: (!chunks.is_empty()).then_some(0),
             chunks: chunks.into_iter().map(|(stamp, tokens)| ChunkStamp { stamp, tokens }).collect(),
             end: Some(released),
             tokens: TokenCounts {
-                usage: usage.map(|(i, o)| Usage { input_tokens: Some(i.into()), output_tokens: Some(o.into()), ..Usage::default() }),
-                tokenizer: None, chars: 7,
+                usage: usage.map(|n| Usage {
+                    input_tokens: n[0], output_tokens: n[1], cache_read_tokens: n[2], cache_write_tokens: n[3],
+                    reasoning_tokens: n[4], audio_input_tokens: n[5], audio_output_tokens: n[6], total_tokens: n[7],
+                }),
+                tokenizer: maybe[1], chars: block,
             },
-            finish_reason: Some(FinishReason::Other(text.clone())), model: Some(text.clone()), bytes_out: Some(1), bytes_in: None, reads: Some(3),
+            finish_reason: finish, model: maybe[2].map(|_| text.clone()), bytes_out: maybe[2], bytes_in: maybe[3], reads: Some(target),
             reported: BTreeMap::from([("x.y_ms".to_owned(), Reported::Number(number)), ("x.id".to_owned(), Reported::Text(text))]),
             outcome,
         }
@@ -123,6 +152,21 @@ proptest! {
         prop_assert_eq!(run.manifest, m);
         // A tokens value of u32::MAX and escaped deltas included.
         prop_assert_eq!(run.records, records);
+    }
+}
+
+#[test]
+fn records_of_format_1_are_still_read() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1.lbr");
+    let mut reader = RecordReader::open(&file).unwrap();
+    let mut records: Vec<RequestRecord> = reader.by_ref().map(|r| r.unwrap()).collect();
+    records.sort_by_key(|r| r.block);
+    assert_eq!((records.len(), reader.tail()), (3, Some(&Tail::Clean)));
+    for (block, record) in (0..).zip(&records) {
+        assert_eq!((record.block, record.chunks.len(), record.is_ok()), (block, 1, true));
+        assert!(record.first_token().unwrap().stamp.kernel.is_some());
+        assert_eq!(record.connection.protocol.as_deref(), Some("HTTP/1.1"));
+        assert_eq!(record.tokens.usage.and_then(|u| u.output_tokens), Some(1));
     }
 }
 
