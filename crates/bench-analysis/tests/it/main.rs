@@ -12,4 +12,5 @@ mod streamed;
 mod support;
 mod t010_comparison;
 mod t010_simulation;
+mod t030_change_points;
 mod t038_percentiles;
