@@ -51,6 +51,24 @@ impl Rest {
     }
 }
 
+/// The processors from some instant on, whoever uses them.
+pub(crate) struct Watch(Option<(f64, f64)>);
+
+impl Watch {
+    /// From now on.
+    pub(crate) fn begin() -> Self {
+        Self(read("/proc/stat").and_then(|t| ticks(&t)))
+    }
+
+    /// Whether the host took so much of them since that no program wakes in time; `false` where that is not told.
+    pub(crate) fn stolen(&self) -> bool {
+        let now = read("/proc/stat").and_then(|t| ticks(&t));
+        self.0
+            .zip(now)
+            .is_some_and(|(then, now)| (now.1 - then.1) / (now.0 - then.0).max(1.0) * 100.0 > STEAL)
+    }
+}
+
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }

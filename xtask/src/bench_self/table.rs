@@ -162,6 +162,8 @@ fn short(value: f64) -> String {
 
 fn bound(bound: Bound, unit: &str) -> String {
     match bound {
+        // A unit that is a question needs no repeating.
+        Bound::AtMost(most) if unit.starts_with("0 ") => format!("≤ {most}"),
         Bound::AtMost(most) => format!("≤ {most} {unit}"),
         Bound::RatioAtMost(most) => format!("≤ {most}×"),
         Bound::RatioAtLeast(least) => format!("≥ {least}×"),
