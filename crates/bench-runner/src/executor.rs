@@ -111,7 +111,7 @@ pub(crate) struct Executor {
     warmup_ids: Vec<Arc<str>>,
 }
 
-/// Chunks stored without an allocation, unless the scenario asks for fewer tokens.
+/// Chunks stored with one allocation, unless the scenario asks for fewer tokens.
 const CHUNK_ROOM: usize = 512;
 
 impl Executor {
@@ -246,7 +246,8 @@ impl Executor {
             trace_parent: None,
             observer: Some(self.observer_of(&timeline)),
         };
-        let mut answer = None;
+        // Boxed, for room in every call in flight.
+        let mut answer: Option<Box<ChatResponse>> = None;
         let result = {
             // Pinned here: a future handed over by value takes its room twice.
             let call = pin!(async {
@@ -256,7 +257,7 @@ impl Executor {
                 } else {
                     let response = model.generate(&request, &ctx).await?;
                     sink.whole(&response);
-                    answer = Some(response);
+                    answer = Some(Box::new(response));
                 }
                 Ok(())
             });
@@ -271,7 +272,7 @@ impl Executor {
                 "the model panicked, which is a bug of its implementation; see standard error",
             ))
         });
-        let answer = answer.or_else(|| sink.take_answer());
+        let answer = answer.map(|a| *a).or_else(|| sink.take_answer());
         let outcome = match result {
             Ok(()) => self.judge(&job, answer.as_ref()),
             Err(e) if e.code() == ErrorCode::Cancelled && abort.is_cancelled() => RecordOutcome::Censored,

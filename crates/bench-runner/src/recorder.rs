@@ -19,7 +19,7 @@ pub(crate) const QUEUED_RECORDS: usize = 1024;
 const BATCH: usize = 256;
 
 /// How long the collector leaves records lie after a batch: waking it for each one costs more than the record.
-const GATHER: std::time::Duration = std::time::Duration::from_millis(1);
+const GATHER: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// A send later than this after its release is counted as late.
 const LATE: std::time::Duration = std::time::Duration::from_millis(1);
@@ -86,16 +86,16 @@ impl Recorder<'_> {
                         ending.enough.cancel();
                     }
                 }
-                self.progress.update(&ProgressUpdate {
-                    phase,
-                    elapsed_s: self.clock.now().saturating_since(self.started).as_secs_f64(),
-                    planned: self.planned,
-                    planned_s: self.planned_s,
-                    done: so_far.done,
-                    failed: so_far.failed,
-                    in_flight: in_flight(),
-                });
             }
+            self.progress.update(&ProgressUpdate {
+                phase,
+                elapsed_s: self.clock.now().saturating_since(self.started).as_secs_f64(),
+                planned: self.planned,
+                planned_s: self.planned_s,
+                done: so_far.done,
+                failed: so_far.failed,
+                in_flight: in_flight(),
+            });
             if self.clock.is_real() && messages.len() < BATCH {
                 tokio::time::sleep(GATHER).await;
             }

@@ -13,20 +13,24 @@ pub(crate) struct RecordingSink {
     pub(crate) usage: Option<Usage>,
     pub(crate) finish_reason: Option<FinishReason>,
     pub(crate) model: Option<String>,
-    answer: Option<Collector>,
+    /// Chunks to expect.
+    room: usize,
+    /// Boxed: most runs keep no answers.
+    answer: Option<Box<Collector>>,
 }
 
 impl RecordingSink {
-    /// Room for `chunks` chunks before anything is allocated; `keep` the answer for a validator.
+    /// Room for `chunks` chunks, made when the first of them comes; `keep` the answer for a validator.
     pub(crate) fn new(chunks: usize, keep: bool) -> Self {
         Self {
-            chunks: Vec::with_capacity(chunks),
+            chunks: Vec::new(),
             first_answer: None,
             chars: 0,
             usage: None,
             finish_reason: None,
             model: None,
-            answer: keep.then(Collector::default),
+            room: chunks,
+            answer: keep.then(Box::default),
         }
     }
 
@@ -51,7 +55,7 @@ impl RecordingSink {
 
     /// The streamed answer joined, if it was kept.
     pub(crate) fn take_answer(&mut self) -> Option<ChatResponse> {
-        self.answer.take().map(Collector::finish)
+        self.answer.take().map(|answer| answer.finish())
     }
 }
 
@@ -60,6 +64,10 @@ impl EventSink for RecordingSink {
         if event.is_token() {
             if self.first_answer.is_none() && event.is_answer_token() {
                 self.first_answer = u32::try_from(self.chunks.len()).ok();
+            }
+            if self.chunks.capacity() == 0 {
+                // Not before: a stream that waits for its first token needs no room.
+                self.chunks.reserve_exact(self.room);
             }
             self.chunks.push(ChunkStamp { stamp, tokens: None });
         }

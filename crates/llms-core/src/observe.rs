@@ -275,7 +275,15 @@ pub struct RetryNote {
 /// An observer that keeps a [`CallTimeline`].
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    inner: Arc<Mutex<CallTimeline>>,
+    inner: Arc<Mutex<Seen>>,
+}
+
+/// A timeline in the making. What the server reports stands in a list until it is taken: a map of a few short strings is
+/// mostly room, in each of thousands of calls in flight.
+#[derive(Debug, Default)]
+struct Seen {
+    timeline: CallTimeline,
+    reported: Vec<(Box<str>, Reported)>,
 }
 
 impl Timeline {
@@ -286,13 +294,18 @@ impl Timeline {
 
     /// Takes what was seen so far, leaving it empty.
     pub fn take(&self) -> CallTimeline {
-        std::mem::take(&mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut seen = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { mut timeline, reported } = std::mem::take(&mut *seen);
+        // In order: of two values under one key the later stands.
+        timeline.reported.extend(reported.into_iter().map(|(key, value)| (key.into_string(), value)));
+        timeline
     }
 }
 
 impl CallObserver for Timeline {
     fn observe(&self, event: &CallEvent<'_>) {
-        let mut t = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { timeline: t, reported } = &mut *seen;
         match event {
             CallEvent::Sent { at } => t.sent = Some(*at),
             CallEvent::Connecting { .. } | CallEvent::Chunk { .. } | CallEvent::Failed { .. } => {}
@@ -321,6 +334,7 @@ impl CallObserver for Timeline {
                 // What was seen so far belongs to the attempt that failed.
                 let (held, routed) = (t.held, t.routed.take());
                 *t = CallTimeline { retries, held, routed, ..CallTimeline::default() };
+                reported.clear();
             }
             CallEvent::Held { wait, .. } => t.held += *wait,
             CallEvent::Routed { provider, model, why } => {
@@ -328,7 +342,7 @@ impl CallObserver for Timeline {
             }
             CallEvent::Replayed { .. } => t.replayed = true,
             CallEvent::Reported { key, value } => {
-                t.reported.insert((*key).to_owned(), (*value).into());
+                reported.push(((*key).into(), (*value).into()));
             }
             CallEvent::End { at, bytes, reads } => {
                 t.end = Some(*at);

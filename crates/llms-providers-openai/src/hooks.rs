@@ -131,8 +131,9 @@ fn of_tgi(headers: &HeaderMap, report: &mut Hooks<'_>) {
 pub(crate) struct Extras {
     pub(crate) system_fingerprint: Option<String>,
     pub(crate) service_tier: Option<String>,
-    timings: Option<Timings>,
-    usage: Option<(Usage, Predicted)>,
+    /// Boxed, as the usage: they come with the last chunk, and every stream in flight would have room for them.
+    timings: Option<Box<Timings>>,
+    usage: Option<Box<(Usage, Predicted)>>,
 }
 
 impl Extras {
@@ -141,10 +142,12 @@ impl Extras {
         if let Some(wire) = usage
             && let Some(new) = wire.to_usage()
         {
-            self.usage = Some((self.usage.map_or(new, |(old, _)| old.merge(new)), wire.predicted()));
+            // In place: some servers count with every chunk.
+            let (kept, predicted) = &mut **self.usage.get_or_insert_default();
+            (*kept, *predicted) = (kept.merge(new), wire.predicted());
         }
         if let Some(timings) = timings {
-            self.timings = Some(*timings);
+            **self.timings.get_or_insert_default() = *timings;
         }
     }
 
@@ -158,7 +161,7 @@ impl Extras {
                 report(key, HookValue::Text(value));
             }
         }
-        let (usage, predicted) = self.usage.unwrap_or_default();
+        let (usage, predicted) = self.usage.as_deref().copied().unwrap_or_default();
         for (key, value) in [
             ("openai.cached_tokens", usage.cache_read_tokens),
             ("openai.cache_write_tokens", usage.cache_write_tokens),
@@ -170,7 +173,7 @@ impl Extras {
                 report(key, HookValue::Number(value as f64));
             }
         }
-        let t = self.timings.unwrap_or_default();
+        let t = self.timings.as_deref().copied().unwrap_or_default();
         for (key, value) in [
             ("openai.timings_prompt_n", t.prompt_n),
             ("openai.timings_prompt_ms", t.prompt_ms),

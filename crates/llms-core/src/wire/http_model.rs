@@ -1,6 +1,6 @@
 //! A [`ChatModel`] of a codec and a transport.
 
-use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -186,8 +186,14 @@ async fn read_stream(
 /// Reads to the end of the body after the terminal marker, so that the connection can be reused. Whatever goes
 /// wrong here, a deadline included, costs the connection, not the answer.
 async fn drain(body: &mut dyn Body, ctx: &CallContext) {
-    let limited = CallContext { observer: None, ..ctx.ending_within(CLOSE_GRACE) };
     let mut rest = Vec::new();
+    // Nearly always the end came with the marker, and there is nothing to wait for.
+    if poll_fn(|cx| Poll::Ready(matches!(body.poll_read(cx, &mut rest), Poll::Ready(Ok(None) | Err(_)))))
+        .await
+    {
+        return;
+    }
+    let limited = CallContext { observer: None, ..ctx.ending_within(CLOSE_GRACE) };
     let _ = limited.run("http.drain", read_whole(body, &mut rest, MAX_ERROR_BODY, &limited)).await;
 }
 

@@ -166,22 +166,20 @@ impl Direct {
 #[deny(clippy::missing_trait_methods)]
 impl Transport for Direct {
     async fn send(&self, request: Prepared, ctx: &CallContext) -> Result<Reply> {
-        let target = Target::of(&request.uri)?;
+        let Prepared { method, uri, headers, body } = request;
+        let target = Target::of(&uri)?;
         let mut head = Vec::with_capacity(512);
-        write_request_head(
-            &mut head,
-            &request.method,
-            &request.uri,
-            &request.headers,
-            self.0.options.user_agent.as_ref(),
-            request.body.len(),
-            !self.keeps(),
-        );
-        let to_head = request.method == Method::HEAD;
+        let agent = self.0.options.user_agent.as_ref();
+        write_request_head(&mut head, &method, &uri, &headers, agent, body.len(), !self.keeps());
+        let to_head = method == Method::HEAD;
+        let offered = headers.contains_key(header::ACCEPT_ENCODING);
+        // Written down: an answer may be long in coming, and thousands of calls wait at once.
+        drop(headers);
+        head.shrink_to_fit();
 
         let (mut socket, mut connection) = self.obtain(&target, ctx).await?;
         ctx.emit(|| CallEvent::Connected(&connection));
-        let mut outcome = exchange(&mut socket, &head, &request.body, to_head, target.authority(), ctx).await;
+        let mut outcome = exchange(&mut socket, &head, &body, to_head, target.authority(), ctx).await;
         if let Err(Failure { silent: true, .. }) = outcome
             && connection.reused == Some(true)
         {
@@ -193,7 +191,7 @@ impl Transport for Direct {
             drop(socket);
             (socket, connection) = self.connect(&target, ctx).await?;
             ctx.emit(|| CallEvent::Connected(&connection));
-            outcome = exchange(&mut socket, &head, &request.body, to_head, target.authority(), ctx).await;
+            outcome = exchange(&mut socket, &head, &body, to_head, target.authority(), ctx).await;
         }
         let answer = outcome.map_err(|failure| failure.error)?;
         ctx.emit(|| CallEvent::Head {
@@ -201,7 +199,6 @@ impl Transport for Direct {
             status: answer.head.status,
             headers: &answer.head.headers,
         });
-        let offered = request.headers.contains_key(header::ACCEPT_ENCODING);
         fail::check_coding(target.authority(), offered, answer.head.status, &answer.head.headers)?;
         Ok(self.reply(&target, socket, answer, connection))
     }
