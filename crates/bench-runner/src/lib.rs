@@ -31,6 +31,7 @@ mod session;
 mod sink;
 pub mod slow_reader;
 pub mod soak;
+mod streaming;
 pub mod stress;
 pub mod workload;
 
@@ -43,4 +44,5 @@ pub use load_test::LoadTests;
 pub use purse::most_input;
 pub use runner::{Runner, RunnerBuilder};
 pub use schedule::Schedule;
+pub use streaming::StreamTests;
 pub use workload::{ScenarioRegistry, load_prompts, load_scenario};

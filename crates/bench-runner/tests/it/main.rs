@@ -18,3 +18,4 @@ mod t019_expectations;
 mod t019_scenarios;
 mod t019_synthetic;
 mod t020_scenario_config;
+mod t027_streaming_analyzer;

@@ -23,6 +23,7 @@ pub mod scenario;
 pub mod sketch;
 pub mod slo;
 pub mod slow_reader;
+pub mod streaming;
 pub mod summary;
 pub mod synthetic;
 pub mod trace;
@@ -55,6 +56,10 @@ pub use scenario::{Order, Prompt, Scenario, Sessions, Warmup};
 pub use sketch::{Grid, Hdr};
 pub use slo::{Slo, SloLimit};
 pub use slow_reader::{PauseRead, ReadFailure, StreamRead};
+pub use streaming::{
+    BackpressureResult, StreamPoint, StreamingAnalyzer, StreamingMemoryResult, StreamingOptions,
+    StreamingThroughputResult, TtftResult,
+};
 pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
 pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};
 pub use trace::{Trace, TraceFormat, TraceInput, TraceRequest, TraceRequests};

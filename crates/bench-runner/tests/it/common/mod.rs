@@ -38,6 +38,8 @@ pub const SECOND: Duration = Duration::from_secs(1);
 pub enum Answer {
     /// First token, then the others at equal gaps.
     Tokens { first: Duration, gap: Duration, n: u32 },
+    /// The same by a server that makes a token only when the one before was read.
+    Polite { first: Duration, gap: Duration, n: u32 },
     /// An error after a while.
     Fail(Duration, ErrorCode),
     /// Never, though it honours cancellation and deadline.
@@ -138,10 +140,14 @@ impl Scripted {
 
     async fn play(&self, answer: Answer, ctx: &CallContext, sink: &mut dyn EventSink) -> Result<Outcome> {
         let start = ctx.now();
+        let polite = matches!(answer, Answer::Polite { .. });
         match answer {
-            Answer::Tokens { first, gap, n } => {
+            Answer::Tokens { first, gap, n } | Answer::Polite { first, gap, n } => {
+                let mut due = start + first;
                 for i in 0..n {
-                    ctx.clock.sleep_until(start + first + gap * i).await;
+                    ctx.clock.sleep_until(due).await;
+                    std::future::poll_fn(|cx| sink.poll_ready(cx)).await;
+                    due = if polite { ctx.now() } else { due } + gap;
                     sink.event(StreamEvent::Text("tok ".into()), Stamp::user(ctx.now(), i));
                 }
                 let usage =
