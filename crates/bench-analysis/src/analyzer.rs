@@ -1,12 +1,14 @@
 //! The analyzer: a run in, its judgement out. The one place that puts the parts of this crate together.
 
 use llms_core::bench::{
-    Analysis, Bounded, Comparison, Estimate, Measured, PerformanceAnalyzer, ProviderComparator, RecordSource,
-    RequestRecord, RunManifest, RunPhase, RunResult, TargetAnalysis, TargetInfo,
+    Analysis, Bounded, Comparison, ComparisonStudy, Estimate, Measured, PerformanceAnalyzer,
+    ProviderComparator, RecordSource, RequestRecord, RunDigest, RunManifest, RunPhase, RunResult,
+    StudyOptions, TargetAnalysis, TargetInfo,
 };
 use llms_core::error::{Error, ErrorCode, Result};
 
-use crate::compare::{Side, compare};
+use crate::aggregate::digest;
+use crate::compare::{Side, compare, study};
 use crate::cost::{Prices, summary as cost};
 use crate::estimate::Setting;
 use crate::population::{Extents, Population};
@@ -70,23 +72,10 @@ impl Analyzer {
         }
         let taken = Taken::read(manifest, records, &self.prices)?;
         taken.fits(manifest)?;
-        let setting = Setting {
-            confidence: self.confidence,
-            limit: manifest.scenario.timeout.as_secs_f64(),
-            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
-        };
+        let setting = self.setting(manifest);
         let judged: Vec<Target> =
             (0..manifest.targets.len()).map(|i| self.target(manifest, i, &taken, &setting)).collect();
-        let sides: Vec<Side<'_>> = judged
-            .iter()
-            .zip(&taken.populations)
-            .map(|(t, population)| Side {
-                population,
-                // a target whose cost is absent has none in the comparison either
-                priced: t.analysis.cost.value().is_some(),
-                analysis: &t.analysis,
-            })
-            .collect();
+        let sides = sides(&judged, &taken);
         let comparison = compare(manifest, &sides, &setting);
         let dates: Vec<_> = judged.iter().map(|t| t.price_date).collect();
         let judgement = judge(manifest, &taken.populations, &dates, &self.thresholds);
@@ -103,6 +92,54 @@ impl Analyzer {
             targets: judged.into_iter().map(|t| t.analysis).collect(),
             ..Analysis::empty(manifest)
         })
+    }
+
+    /// [`study`](ProviderComparator::study) of records wherever they lie.
+    ///
+    /// # Errors
+    /// `invalid_input` below two targets and as [`analyze_from`](Self::analyze_from); `invalid_config` for options outside
+    /// their ranges.
+    pub fn study_from(
+        &self,
+        manifest: &RunManifest,
+        records: &dyn RecordSource,
+        options: &StudyOptions,
+    ) -> Result<ComparisonStudy> {
+        options.check()?;
+        let taken = Taken::read(manifest, records, &self.prices)?;
+        taken.fits(manifest)?;
+        let setting = self.setting(manifest);
+        let judged: Vec<Target> =
+            (0..manifest.targets.len()).map(|i| self.target(manifest, i, &taken, &setting)).collect();
+        let sides = sides(&judged, &taken);
+        let comparison = compare(manifest, &sides, &setting).ok_or_else(|| too_few(manifest))?;
+        Ok(study(manifest, &sides, &comparison, options, &setting))
+    }
+
+    /// [`digest`](llms_core::bench::ResultAggregator::digest) of a run.
+    pub(crate) fn digest_from(
+        &self,
+        manifest: &RunManifest,
+        records: &dyn RecordSource,
+    ) -> Result<Vec<RunDigest>> {
+        let taken = Taken::read(manifest, records, &self.prices)?;
+        taken.fits(manifest)?;
+        let setting = self.setting(manifest);
+        let judged: Vec<Target> =
+            (0..manifest.targets.len()).map(|i| self.target(manifest, i, &taken, &setting)).collect();
+        let dates: Vec<_> = judged.iter().map(|t| t.price_date).collect();
+        let level = judge(manifest, &taken.populations, &dates, &self.thresholds).validity.level;
+        let known = judged.iter().zip(&taken.populations).enumerate();
+        let measured = known.filter(|(_, (_, population))| !population.rows.is_empty());
+        Ok(measured.map(|(i, (t, p))| digest(manifest, i, p, &t.analysis, level)).collect())
+    }
+
+    fn setting(&self, manifest: &RunManifest) -> Setting {
+        Setting {
+            confidence: self.confidence,
+            limit: manifest.scenario.timeout.as_secs_f64(),
+            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
+        }
     }
 
     fn target(&self, manifest: &RunManifest, index: usize, taken: &Taken, setting: &Setting) -> Target {
@@ -221,6 +258,23 @@ struct Target {
     price_date: Option<time::Date>,
 }
 
+/// What the comparison needs of each target.
+fn sides<'a>(judged: &'a [Target], taken: &'a Taken) -> Vec<Side<'a>> {
+    let side = |(t, population): (&'a Target, &'a Population)| Side {
+        population,
+        // a target whose cost is absent has none in the comparison either
+        priced: t.analysis.cost.value().is_some(),
+        analysis: &t.analysis,
+    };
+    judged.iter().zip(&taken.populations).map(side).collect()
+}
+
+fn too_few(manifest: &RunManifest) -> Error {
+    let message =
+        format!("expected two targets or more to compare, found {}; add a --target", manifest.targets.len());
+    Error::new("analysis.compare", ErrorCode::InvalidInput, message)
+}
+
 impl PerformanceAnalyzer for Analyzer {
     fn analyze(&self, run: &RunResult) -> Result<Analysis> {
         self.analyze_from(&run.manifest, &run.records)
@@ -229,11 +283,11 @@ impl PerformanceAnalyzer for Analyzer {
 
 impl ProviderComparator for Analyzer {
     fn compare(&self, run: &RunResult) -> Result<Comparison> {
-        let targets = run.manifest.targets.len();
-        self.analyze(run)?.comparison.ok_or_else(|| {
-            let message = format!("expected two targets or more to compare, found {targets}; add a --target");
-            Error::new("analysis.compare", ErrorCode::InvalidInput, message)
-        })
+        self.analyze(run)?.comparison.ok_or_else(|| too_few(&run.manifest))
+    }
+
+    fn study(&self, run: &RunResult, options: &StudyOptions) -> Result<ComparisonStudy> {
+        self.study_from(&run.manifest, &run.records, options)
     }
 }
 

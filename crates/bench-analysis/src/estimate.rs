@@ -22,6 +22,8 @@ const DEPENDENCE_LAGS: usize = 10;
 const DEPENDENCE_LEVEL: f64 = 0.01;
 /// Batches for the mean of dependent values.
 const BATCHES: usize = 20;
+/// Below this effective number the dependence itself is known too badly, and only further runs say how far to trust an interval.
+const RUNS_BELOW: f64 = 200.0;
 /// Fewest values (or clusters of values) for the interval of a mean: with two to four, t reaches so far that it says nothing.
 pub(crate) const MEAN_LEAST: u64 = 5;
 
@@ -148,6 +150,12 @@ impl<'a> Series<'a> {
                 let method = method_name(independent.value, sample, p, "order statistics at the effective n");
                 let mut estimate = setting.estimate(independent.value, e.interval, n as u64, method);
                 estimate.ess = Some(e.ess.min(n as f64));
+                if e.ess < RUNS_BELOW {
+                    let worth = e.ess.floor();
+                    estimate.note = Some(format!(
+                        "worth {worth} independent requests: repeat the run before a decision rests on it"
+                    ));
+                }
                 Measured::Value(estimate)
             }
             Err(e) => {

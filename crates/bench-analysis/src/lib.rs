@@ -9,14 +9,17 @@
 //! all this and works on slices of numbers. While a run goes on, [`search`] and [`stop`] steer it by the same statistics
 //! through traits of `llms_core::bench::policy`.
 
+pub mod aggregate;
 mod analyzer;
 pub mod backpressure;
 pub mod clusters;
 pub mod compare;
 mod contract;
 pub mod cost;
+mod cutoff;
 pub mod errors;
 pub mod estimate;
+mod parallel;
 pub mod population;
 pub mod request;
 pub mod row;
@@ -30,5 +33,6 @@ pub mod tally;
 pub mod throughput;
 pub mod validity;
 
+pub use aggregate::Aggregator;
 pub use analyzer::Analyzer;
 pub use throughput::SloJudge;

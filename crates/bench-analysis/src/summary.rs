@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use llms_core::bench::{MetricDef, MetricSummary, Origin, metric};
 
+use crate::cutoff::count_the_cut_off;
 use crate::estimate::{Series, Setting, quantiles};
 use crate::population::{Population, Standing};
 use crate::stats::summary::variance;
@@ -99,10 +100,16 @@ pub fn metrics(
                     let beside = values(population, name, other.0);
                     if !beside.all.is_empty() {
                         let long = format!("{name}_{}", other.1);
-                        found.insert(long.clone(), summarize(long, def.unit, &beside, setting));
+                        let mut one = summarize(long.clone(), def.unit, &beside, setting);
+                        count_the_cut_off(&mut one, population, name, other.0, setting);
+                        found.insert(long, one);
                     }
                 }
-                (!headline.all.is_empty()).then(|| summarize(name.to_owned(), def.unit, &headline, setting))
+                (!headline.all.is_empty()).then(|| {
+                    let mut one = summarize(name.to_owned(), def.unit, &headline, setting);
+                    count_the_cut_off(&mut one, population, name, population.headline, setting);
+                    one
+                })
             }
         };
         match summary {

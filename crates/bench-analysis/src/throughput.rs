@@ -12,6 +12,7 @@ use llms_core::time::Timestamp;
 use crate::estimate::Setting;
 use crate::population::Population;
 use crate::request::Request;
+use crate::row::Row;
 use crate::stats::mean::t_interval;
 use crate::stats::proportion::{clopper_pearson, garwood, wilson};
 
@@ -90,6 +91,25 @@ pub fn meets(request: &Request<'_>, headline: Origin, slos: &[Slo]) -> bool {
             match value {
                 Some(v) => v < limit,
                 None => too_short_for(metric, request),
+            }
+        })
+}
+
+/// [`meets`] by what is left of a request. A limit on every gap is judged by the longest one (ICL, and
+/// ITL, which is never longer: the stricter of the two).
+pub(crate) fn row_meets(row: &Row, headline: Origin, slos: &[Slo]) -> bool {
+    row.is_ok()
+        && slos.iter().all(|slo| {
+            let limit = slo.limit.below.as_secs_f64();
+            let (metric, origin) = named_origin(&slo.limit.metric, headline);
+            let one_token =
+                || row.visible_tokens.is_some_and(|n| n <= 1) || (row.streamed && row.second.is_none());
+            match metric {
+                "icl" | "itl" => row.gaps.map_or_else(one_token, |g| g.longest < limit),
+                name => row.value(name, origin).map_or_else(
+                    || matches!(name, "tpot" | "tpot_adj" | "max_gap" | "ttst" | "stall_time") && one_token(),
+                    |v| v < limit,
+                ),
             }
         })
 }

@@ -9,7 +9,7 @@ use crate::stats::signed_rank::smallest_detectable_shift;
 /// Power at which "the smallest difference this run could see" is stated.
 const POWER: f64 = 0.8;
 /// Efficiency of the signed-rank test relative to t under normal log ratios: 3/π.
-const RANK_EFFICIENCY: f64 = 3.0 / std::f64::consts::PI;
+pub(super) const RANK_EFFICIENCY: f64 = 3.0 / std::f64::consts::PI;
 
 /// What the smallest detectable difference is computed from.
 pub(super) enum Spread {

@@ -1,16 +1,25 @@
 //! Which target is better, by how much, how sure: pairs over interleaved blocks, a verdict for each, tiers and winners.
 //!
 //! The verdict of a pair rests on the signed-rank test of log ratios with failed sides at +∞, adjusted by Holm over every
-//! metric and pair that is tested; success is compared by McNemar's exact test on the same prompts.
+//! metric and pair that is tested; success is compared by McNemar's exact test on the same prompts. Targets that share no block
+//! are compared as two samples (Brunner–Munzel). The study goes further when asked: how sure ranks are, the Pareto front,
+//! tails, gates, the noise floor.
 
+mod blocks;
 mod evidence;
+mod gates;
 mod pairs;
 mod ranking;
+mod resample;
+mod study;
+mod unpaired;
 
 use llms_core::bench::{Comparison, RunManifest, TargetAnalysis};
 
 use crate::estimate::Setting;
 use crate::population::Population;
+
+pub(crate) use study::study;
 
 pub use pairs::{METRIC_COST, METRIC_SUCCESS, PairedValues, difference, log_ratio, paired_values};
 

@@ -2,8 +2,8 @@
 
 use llms_core::bench::{Bounded, Estimate, Measured, PairComparison, RunManifest, Verdict};
 
-use super::Side;
 use super::evidence::{Spread, why_at_odds};
+use super::{Side, unpaired};
 use crate::estimate::{Setting, is_dependent};
 use crate::population::{Population, Standing};
 use crate::row::Row;
@@ -14,6 +14,7 @@ use crate::stats::paired::{PairedRatio, paired_ratio_dependent};
 use crate::stats::proportion::mcnemar_exact;
 use crate::stats::signed_rank::{SignedRank, signed_rank_dependent};
 use crate::stats::summary::midranks;
+use crate::stats::two_sample::mann_whitney;
 
 /// The row that compares success instead of a latency.
 pub const METRIC_SUCCESS: &str = "error_rate";
@@ -224,7 +225,16 @@ fn test_success(a: &Side<'_>, b: &Side<'_>) -> Open {
     Open::plain(row, direction)
 }
 
-fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
+/// The pairs of one metric, and how much they depend on their neighbours.
+pub(super) struct MetricPairs {
+    pub(super) values: PairedValues,
+    /// autocorrelation time by rank, 1 where no dependence shows
+    pub(super) tau: f64,
+    /// the effects are differences, no log ratios, because somebody asks nothing
+    pub(super) free: Option<&'static str>,
+}
+
+pub(super) fn metric_pairs(a: &Side<'_>, b: &Side<'_>, metric: &str) -> MetricPairs {
     let is_cost = metric == METRIC_COST;
     let value = |side: &Side<'_>, row: &Row| {
         let has = !is_cost || side.priced;
@@ -236,10 +246,53 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
         (true, true) => Some(BOTH_FREE),
         _ => Some(FREE),
     };
-    let pairs = paired_values(a, b, !is_cost, value, if free.is_some() { difference } else { log_ratio });
+    let values = paired_values(a, b, !is_cost, value, if free.is_some() { difference } else { log_ratio });
+    let tau = dependence(&values.effects);
+    MetricPairs { values, tau, free }
+}
+
+/// Targets that share no block: Brunner–Munzel on all requests, failures last. `None` where a side was not measured, the two
+/// were asked together and both failed, or requests depend on one another.
+fn test_unpaired(
+    a: &Side<'_>,
+    b: &Side<'_>,
+    metric: &'static str,
+    row: &PairComparison,
+    setting: &Setting,
+) -> Option<Open> {
+    if a.analysis.unavailable.is_some() || b.analysis.unavailable.is_some() || 0 < row.both_failed {
+        return None;
+    }
+    let (in_a, in_b) = (unpaired::of(a, metric), unpaired::of(b, metric));
+    let Measured::Value(found) = unpaired::evidence(&in_a, &in_b, setting) else { return None };
+    if is_dependent(&in_a.all) || is_dependent(&in_b.all) {
+        return None;
+    }
+    // ranks that do not overlap have no variance: then the normal approximation of U says how unlikely that is
+    let p = found.p_value.or_else(|| mann_whitney(&in_a.all, &in_b.all).ok().map(|u| u.p_normal))?;
+    let row = PairComparison {
+        ratio: Measured::absent("no block holds both: compared as two samples"),
+        ratio_robust: found.ratio,
+        p_value: Some(p),
+        p_success: None,
+        note: Some(
+            "no block holds both: Brunner–Munzel on two samples, in which the spread of prompts stays"
+                .to_owned(),
+        ),
+        ..row.clone()
+    };
+    Some(Open::plain(row, 0.5 - found.p_less))
+}
+
+fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setting) -> Open {
+    let is_cost = metric == METRIC_COST;
+    let MetricPairs { values: pairs, tau, free } = metric_pairs(a, b, metric);
     let mut row = row(a, b, metric, &pairs);
     row.note = free.map(str::to_owned);
     if let Some(reason) = missing(a, b, &pairs) {
+        if !is_cost && let Some(open) = test_unpaired(a, b, metric, &row, setting) {
+            return open;
+        }
         row.verdict = Verdict::NotComparable { reason: reason.clone() };
         row.ratio = Measured::absent(reason.clone());
         row.ratio_robust = Measured::absent(reason);
@@ -247,7 +300,6 @@ fn test_metric(a: &Side<'_>, b: &Side<'_>, metric: &'static str, setting: &Setti
             row.p_success.filter(|_| 0 < pairs.both_ok + pairs.only_a_failed + pairs.only_b_failed);
         return Open::plain(row, 0.0);
     }
-    let tau = dependence(&pairs.effects);
     let finite: Vec<f64> = pairs.effects.iter().copied().filter(|d| d.is_finite()).collect();
     let t = paired_ratio_dependent(&finite, setting.confidence, tau);
     let one_sided = pairs.effects.len() - finite.len();

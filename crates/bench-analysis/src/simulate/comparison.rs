@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llms_core::bench::{
-    Analysis, BuildInfo, EnvironmentInfo, Hashes, PairComparison, PerformanceAnalyzer, RecordOutcome,
+    Analysis, BuildInfo, EnvironmentInfo, Hashes, Load, PairComparison, PerformanceAnalyzer, RecordOutcome,
     RequestRecord, RunManifest, RunPhase, RunResult, Scenario, Seeds, TargetInfo, TokenCounts, Verdict,
     Window,
 };
@@ -12,7 +12,7 @@ use llms_core::chat::FinishReason;
 use llms_core::error::{Error, ErrorCode};
 use llms_core::observe::ConnectionInfo;
 use llms_core::time::Timestamp;
-use llms_core::{Capabilities, ModelInfo};
+use llms_core::{Capabilities, ModelInfo, Usage};
 
 use super::intervals::estimate_holds;
 use super::{Draw, Experiment, Question, yes};
@@ -30,7 +30,7 @@ const RANK_EFFICIENCY: f64 = 3.0 / std::f64::consts::PI;
 const POWER_WITHIN: f64 = 0.03;
 
 pub(super) fn experiments() -> Vec<Experiment> {
-    vec![equals(), dependent_equals(), different(), planned()]
+    vec![rates(), equals(), dependent_equals(), different(), planned()]
 }
 
 /// One request of a simulated run: seconds to its end, or that it failed.
@@ -76,9 +76,15 @@ fn record(target: u32, block: u64, answer: Answer) -> RequestRecord {
     }
 }
 
-/// A run of targets a, b, … over `blocks` blocks, not streamed, judged as every run is.
+/// Judged as every run is.
 fn judged(blocks: &[Vec<Answer>], seed: u64) -> Option<Analysis> {
-    let targets = blocks.first()?.len();
+    Analyzer::new().analyze(&interleaved(blocks, seed)).ok()
+}
+
+/// A closed-loop run of targets a, b, … that answered in one piece: for each block the seconds of every target, `None` where it
+/// failed.
+pub fn interleaved(blocks: &[Vec<Option<f64>>], seed: u64) -> RunResult {
+    let targets = blocks.first().map_or(0, Vec::len);
     let info = |i: usize| TargetInfo {
         name: char::from(b'a' + i as u8).to_string(),
         model: ModelInfo {
@@ -96,7 +102,7 @@ fn judged(blocks: &[Vec<Answer>], seed: u64) -> Option<Analysis> {
     scenario.streaming = false;
     scenario.seeds = Seeds::from_one(seed);
     let end = Timestamp::from_nanos((blocks.len() as u64 + 1) * 20_000_000_000);
-    let run = RunResult {
+    RunResult {
         manifest: RunManifest {
             schema_version: llms_core::bench::result::SCHEMA_VERSION,
             run_id: "simulation".to_owned(),
@@ -122,8 +128,7 @@ fn judged(blocks: &[Vec<Answer>], seed: u64) -> Option<Analysis> {
                 (0..).zip(answers).map(move |(target, answer)| record(target, block, *answer))
             })
             .collect(),
-    };
-    Analyzer::new().analyze(&run).ok()
+    }
 }
 
 /// Blocks of answers that share their prompt; `factor` is how much slower each target is, `failing` the chance of a failure.
@@ -147,6 +152,50 @@ fn differs(pair: &PairComparison) -> bool {
 
 fn alarm(analysis: Option<&Analysis>) -> Option<f64> {
     analysis.map(|a| yes(pairs(a).iter().any(differs)))
+}
+
+/// Rates of a run under Poisson arrivals: answers and tokens per second over a window in steady state.
+fn rates() -> Experiment {
+    const SETS: u64 = 2000;
+    let (rate, seconds, before) = (10.0, 100.0, 10.0);
+    // 20 to 119 tokens
+    let tokens_each = 69.5;
+    let questions = vec![
+        Question::covers("answers per second, Poisson arrivals, 1000 of them: Garwood"),
+        Question::covers("tokens per second, Poisson arrivals, 1000 answers: batch means"),
+    ];
+    Experiment::new("intervals", 604, SETS, questions, move |draw, answers| {
+        let mut run = interleaved(&[vec![None]], 1);
+        let blank = run.records.remove(0);
+        let at = |s: f64| Timestamp::from_nanos((s * 1e9) as u64);
+        let mut sent = draw.exponential() / rate;
+        while sent < before + seconds {
+            let end = sent + 0.5 * (0.5 * draw.normal()).exp();
+            let tokens = 20 + draw.below(100);
+            run.records.push(RequestRecord {
+                scheduled: at(sent),
+                released: at(sent),
+                sent: Some(at(sent)),
+                end: Some(at(end)),
+                outcome: RecordOutcome::Ok,
+                tokens: TokenCounts {
+                    usage: Some(Usage { output_tokens: Some(tokens), ..Usage::default() }),
+                    ..TokenCounts::default()
+                },
+                block: run.records.len() as u64,
+                ..blank.clone()
+            });
+            sent += draw.exponential() / rate;
+        }
+        let (start, end) = (at(before), at(before + seconds));
+        run.manifest.window = Some(Window { start, end, drained: at(before + seconds + 60.0) });
+        run.manifest.scenario.load = Load::poisson(rate);
+        let population = crate::population::Population::of(&run, 0);
+        let setting = crate::estimate::Setting { confidence: 0.95, limit: 60.0, seed: draw.seed() };
+        let found = crate::throughput::throughput(&population, &run.manifest.scenario, &setting);
+        answers[0] = estimate_holds(&found.requests, rate);
+        answers[1] = estimate_holds(&found.output_tokens, rate * tokens_each);
+    })
 }
 
 /// Equal targets: any verdict in the family is false.

@@ -28,6 +28,11 @@ impl Draw {
         self.uniform() < p
     }
 
+    /// One of 0..n, each as likely.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.rng.random_range(0..n)
+    }
+
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         StandardNormal.sample(&mut self.rng)

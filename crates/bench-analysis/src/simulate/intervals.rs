@@ -4,11 +4,13 @@
 //! theirs is held to it, ± 1.5 points. Intervals that are exact by being too wide (Clopper–Pearson, Garwood, anytime, MOVER with
 //! exact limits) must cover what they say or more.
 
-use llms_core::bench::{Estimate, Measured};
+use llms_core::bench::{Estimate, Measured, metric};
 
 use super::{Draw, Experiment, Process, Question, yes};
-use crate::estimate::{Series, Setting, clustered_quantiles};
+use crate::clusters::Clusters;
+use crate::estimate::{Series, Setting};
 use crate::stats::anytime::AnytimeProportion;
+use crate::stats::censor::{KaplanMeier, Observed};
 use crate::stats::interval::Interval;
 use crate::stats::mean::t_interval;
 use crate::stats::order_interval::quantile_ranks;
@@ -27,7 +29,7 @@ const EXACT: f64 = 0.015;
 pub(super) fn experiments() -> Vec<Experiment> {
     let mut all = summaries();
     all.extend([clustered(), shares(), peeking(), rates(), two_samples(), pairs(), runs()]);
-    all.push(unequal_spread());
+    all.extend([unequal_spread(), cut_off()]);
     all
 }
 
@@ -81,26 +83,39 @@ fn summaries() -> Vec<Experiment> {
     (0..).zip(laws).map(one).collect()
 }
 
-/// Gaps of 200 answers that differ in pace: quantiles of all gaps, answers as clusters.
+/// Gaps of 200 answers that differ in pace: mean and quantiles of all gaps, answers as clusters; exact, and on the grid that takes
+/// over where there are very many.
 fn clustered() -> Experiment {
-    const LEVELS: [(usize, f64); 3] = [(0, 0.5), (2, 0.95), (3, 0.99)];
+    const LEVELS: [f64; 3] = [0.5, 0.95, 0.99];
     const ANSWERS: usize = 200;
     let (between, within) = (0.3_f64, 0.4_f64);
-    let questions =
-        LEVELS.map(|(_, p)| Question::covers(format!("gaps of {ANSWERS} answers: p{:.0}", p * 100.0)));
-    Experiment::new(TOPIC, 520, DATA_SETS, questions.into(), move |draw, answers| {
-        let mut pooled = Vec::new();
-        let mut lengths = Vec::new();
+    let mut questions = Vec::new();
+    for how in ["", ", sketch"] {
+        questions.push(Question::covers(format!("gaps of {ANSWERS} answers: mean{how}")));
+        questions.extend(
+            LEVELS.map(|p| Question::covers(format!("gaps of {ANSWERS} answers: p{:.0}{how}", p * 100.0))),
+        );
+    }
+    Experiment::new(TOPIC, 520, DATA_SETS, questions, move |draw, answers| {
+        let mut both = [Clusters::default(), Clusters::exact_up_to(0)];
         for _ in 0..ANSWERS {
             let pace = between * draw.normal();
-            let n = 10 + (draw.uniform() * 40.0) as u32;
-            lengths.push(n);
-            pooled.extend((0..n).map(|_| (pace + within * draw.normal()).exp()));
+            let n = 10 + draw.below(40);
+            // tens of milliseconds, as the grid counts nanoseconds
+            let gaps: Vec<(f64, u64)> =
+                (0..n).map(|_| (0.03 * (pace + within * draw.normal()).exp(), 1)).collect();
+            for clusters in &mut both {
+                clusters.add(&mut gaps.clone());
+            }
         }
-        let found = clustered_quantiles(&pooled, &lengths, &setting(draw));
         let law = Process::LogNormal(between.hypot(within));
-        for (answer, (at, p)) in answers.iter_mut().zip(LEVELS) {
-            *answer = estimate_holds(&found[at].all, law.quantile(p));
+        let (setting, def) = (setting(draw), metric::METRICS.iter().find(|m| m.name == "icl"));
+        for (clusters, answers) in both.iter().zip(answers.chunks_mut(1 + LEVELS.len())) {
+            let Some(found) = def.and_then(|def| clusters.summary(def, &setting)) else { return };
+            answers[0] = estimate_holds(&found.mean, 0.03 * law.mean());
+            for (answer, p) in answers[1..].iter_mut().zip(LEVELS) {
+                *answer = found.quantile(p).and_then(|q| estimate_holds(&q.all, 0.03 * law.quantile(p)));
+            }
         }
     })
 }
@@ -260,5 +275,27 @@ fn unequal_spread() -> Experiment {
         let x: Vec<f64> = (0..200).map(|_| draw.normal()).collect();
         let y: Vec<f64> = (0..50).map(|_| 4.0 * draw.normal()).collect();
         answers[0] = brunner_munzel(&x, &y).ok().map(|b| yes(b.p < 0.05));
+    })
+}
+
+/// Latencies of which a third is cut off at some age, as by an interrupt: quantiles by Kaplan and Meier.
+fn cut_off() -> Experiment {
+    const N: usize = 300;
+    const LEVELS: [f64; 2] = [0.5, 0.9];
+    let law = Process::LogNormal(0.5);
+    let questions = LEVELS.map(|p| {
+        Question::covers(format!(
+            "log-normal, sd 0.5, n {N}, a third cut off: p{:.0}, Kaplan–Meier",
+            p * 100.0
+        ))
+    });
+    Experiment::new(TOPIC, 544, DATA_SETS, questions.into(), move |draw, answers| {
+        let seen = |(x, age): (f64, f64)| if x <= age { Observed::At(x) } else { Observed::LongerThan(age) };
+        let ages: Vec<f64> = (0..N).map(|_| 3.2 * draw.uniform()).collect();
+        let observed: Vec<Observed> = law.draw(N, draw).into_iter().zip(ages).map(seen).collect();
+        let Ok(km) = KaplanMeier::new(&observed) else { return };
+        for (answer, p) in answers.iter_mut().zip(LEVELS) {
+            *answer = km.quantile_interval(p, 0.95).ok().map(|i| holds(i, law.quantile(p)));
+        }
     })
 }

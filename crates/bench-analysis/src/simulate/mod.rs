@@ -12,6 +12,7 @@ mod intervals;
 mod process;
 mod work;
 
+pub use comparison::interleaved;
 pub use draw::Draw;
 pub use process::Process;
 pub use work::{Experiment, Options, Question, Row, Trial, run, yes};

@@ -121,10 +121,40 @@ pub struct QuantileRatio {
 pub fn quantile_ratio(x: &Sample, y: &Sample, p: f64, confidence: f64) -> Result<QuantileRatio, StatsError> {
     let (qx, lx, ux, ranks_x) = log_limits(x, p, confidence)?;
     let (qy, ly, uy, ranks_y) = log_limits(y, p, confidence)?;
+    let (ratio, interval) = of_logs((qx, lx, ux), (qy, ly, uy));
+    Ok(QuantileRatio { ratio, interval, ranks_x, ranks_y })
+}
+
+/// MOVER of two estimates above 0 with limits of their own, independent of one another: `(ratio, interval)`.
+///
+/// # Errors
+/// `OutOfRange` for a lower limit not above 0, `Infinite` for limits that are not finite.
+///
+/// # Source
+/// Donner and Zou 2012.
+pub fn mover(x: (f64, Interval), y: (f64, Interval)) -> Result<(f64, Interval), StatsError> {
+    for (value, limits) in [x, y] {
+        if !(value.is_finite() && limits.high.is_finite()) {
+            return Err(StatsError::Infinite);
+        }
+        if limits.low <= 0.0 {
+            return Err(StatsError::OutOfRange {
+                what: "a value on the log scale",
+                range: "above 0",
+                got: limits.low,
+            });
+        }
+    }
+    let logs = |(value, i): (f64, Interval)| (value.ln(), i.low.ln(), i.high.ln());
+    Ok(of_logs(logs(x), logs(y)))
+}
+
+/// Value, lower and upper limit of each side, on logs.
+fn of_logs((qx, lx, ux): (f64, f64, f64), (qy, ly, uy): (f64, f64, f64)) -> (f64, Interval) {
     let d = qx - qy;
     let low = d - (qx - lx).hypot(uy - qy);
     let high = d + (ux - qx).hypot(qy - ly);
-    Ok(QuantileRatio { ratio: d.exp(), interval: Interval::new(low.exp(), high.exp()), ranks_x, ranks_y })
+    (d.exp(), Interval::new(low.exp(), high.exp()))
 }
 
 fn log_limits(sample: &Sample, p: f64, confidence: f64) -> Result<(f64, f64, f64, RankInterval), StatsError> {

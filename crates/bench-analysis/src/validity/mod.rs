@@ -3,6 +3,7 @@
 //! A signal is in bounds (listed as checked), out of bounds (a finding with what it means and what to do), or cannot be
 //! read (listed as not measured). A finding about the server is told and never lowers the client's validity.
 
+mod books;
 mod client;
 pub(crate) mod versions;
 mod wire;
@@ -107,6 +108,7 @@ pub fn judge(
     judge.merged_reads(populations);
     judge.read_lag(populations);
     judge.tokens(populations);
+    judge.books(populations);
     judge.server_changed(populations);
     judge.prices(price_dates);
     Judgement { validity: judge.validity, not_measured: judge.not_measured }

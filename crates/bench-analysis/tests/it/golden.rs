@@ -17,13 +17,8 @@ mod records;
 use serde_json::Value;
 
 /// Cases that wait for their topic: prefix of the name, and the issue that owns it.
-const PENDING: &[(&str, &str)] = &[
-    ("censor/", "analysis: steady state and censoring"),
-    ("cost/cache-break-even", "analysis: tokens and cost"),
-    ("cost/pareto", "analysis: comparison"),
-    ("cost/waste", "analysis: tokens and cost"),
-    ("sketch/ddsketch", "analysis: sketches for the live view"),
-];
+const PENDING: &[(&str, &str)] =
+    &[("cost/cache-break-even", "analysis: tokens and cost"), ("cost/waste", "analysis: tokens and cost")];
 
 /// One case of a golden file, with its whole file for cases that refer to another.
 pub(crate) struct Case<'a> {
@@ -60,6 +55,7 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("quantile/failures-as-infinity", quantile::failures),
         ("quantile/token-weighted", quantile::weighted),
         ("sketch/hdr", quantile::hdr),
+        ("sketch/ddsketch", quantile::ddsketch),
         ("summary/", quantile::summary),
         ("ci/order-statistic-ranks", interval::ranks),
         ("ci/order-statistic-p", interval::order_statistic),
@@ -88,6 +84,8 @@ fn handler(case: &Case<'_>) -> Option<Handler> {
         ("multiple/tost-paired", compare::tost_paired),
         ("multiple/tost-ratio", compare::tost_ratio),
         ("hierarchy/", compare::hierarchy),
+        ("cost/pareto", compare::pareto),
+        ("censor/", load::kaplan_meier),
         ("change/edivisive", change::edivisive),
         ("change/rank-scan", change::rank_scan_ties),
         ("change/pelt", change::pelt),
@@ -153,6 +151,53 @@ fn differences(path: &str, expected: &Value, got: Option<&Value>, tolerance: f64
     }
 }
 
+/// What came of the cases of some files.
+struct Tally {
+    failures: Vec<String>,
+    used: Vec<bool>,
+    passed: usize,
+    pending: usize,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self { failures: Vec::new(), used: vec![false; PENDING.len()], passed: 0, pending: 0 }
+    }
+
+    /// Computes every case of one file.
+    fn file(&mut self, name: &str, file: &Value) {
+        if file["schema"] != 1 {
+            self.failures.push(format!("{name}: schema 1 expected, found {}", file["schema"]));
+            return;
+        }
+        let Some(all) = file["cases"].as_array().filter(|all| !all.is_empty()) else {
+            self.failures.push(format!("{name}: a list of cases expected"));
+            return;
+        };
+        for case in all {
+            self.case(case, all);
+        }
+    }
+
+    fn case(&mut self, case: &Value, all: &[Value]) {
+        let name = case["name"].as_str().unwrap();
+        let one = Case { name, input: &case["input"], expected: &case["expected"], all };
+        if let Some(run) = handler(&one) {
+            let got = run(&one);
+            let tolerance = case["rel_tol"].as_f64().unwrap();
+            let before = self.failures.len();
+            differences(name, one.expected, Some(&got), tolerance, &mut self.failures);
+            self.passed += usize::from(before == self.failures.len());
+        } else if let Some(i) = PENDING.iter().position(|(prefix, _)| name.starts_with(prefix)) {
+            self.used[i] = true;
+            self.pending += 1;
+        } else {
+            self.failures
+                .push(format!("{name}: nobody computes this case; write a handler or list it as pending"));
+        }
+    }
+}
+
 #[test]
 fn golden_cases() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
@@ -163,38 +208,43 @@ fn golden_cases() {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no golden files in {folder}");
-    let mut failures = Vec::new();
-    let mut used = vec![false; PENDING.len()];
-    let (mut passed, mut pending) = (0, 0);
+    let mut tally = Tally::new();
     for path in &files {
         let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        assert_eq!(file["schema"], 1, "{}: schema 1 expected", path.display());
-        let all = file["cases"].as_array().unwrap();
-        for case in all {
-            let name = case["name"].as_str().unwrap();
-            let one = Case { name, input: &case["input"], expected: &case["expected"], all };
-            if let Some(run) = handler(&one) {
-                let got = run(&one);
-                let tolerance = case["rel_tol"].as_f64().unwrap();
-                let before = failures.len();
-                differences(name, one.expected, Some(&got), tolerance, &mut failures);
-                passed += usize::from(before == failures.len());
-            } else if let Some(i) = PENDING.iter().position(|(prefix, _)| name.starts_with(prefix)) {
-                used[i] = true;
-                pending += 1;
-            } else {
-                failures.push(format!(
-                    "{name}: nobody computes this case; write a handler or list it as pending"
-                ));
-            }
-        }
+        tally.file(&path.display().to_string(), &file);
     }
-    for ((prefix, owner), used) in PENDING.iter().zip(used) {
+    for ((prefix, owner), used) in PENDING.iter().zip(&tally.used) {
         if !used {
-            failures
+            tally
+                .failures
                 .push(format!("pending {prefix} ({owner}): no case needs it any more, take the line out"));
         }
     }
+    let Tally { failures, passed, pending, .. } = tally;
     println!("golden cases: {passed} passed, {pending} pending, {} files", files.len());
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// What a further file of the folder meets.
+#[test]
+fn a_further_file_is_computed_and_an_unknown_case_fails_loudly() {
+    let file = |name: &str, expected: f64| {
+        serde_json::json!({ "schema": 1, "cases": [{
+            "name": name, "input": { "x": [1.0, 2.0, 4.0] }, "expected": { "median": expected }, "rel_tol": 1e-9,
+        }]})
+    };
+    #[track_caller]
+    fn check(file: &Value, passed: usize, failure: Option<&str>) {
+        let mut tally = Tally::new();
+        tally.file("further.json", file);
+        assert_eq!((tally.passed, tally.failures.len()), (passed, usize::from(failure.is_some())));
+        if let Some(text) = failure {
+            assert!(tally.failures[0].contains(text), "{}", tally.failures[0]);
+        }
+    }
+    check(&file("summary/three", 2.0), 1, None);
+    check(&file("summary/three", 3.0), 0, Some("summary/three.median: got 2"));
+    check(&file("unheard/of", 2.0), 0, Some("unheard/of: nobody computes this case"));
+    check(&serde_json::json!({ "schema": 2, "cases": [] }), 0, Some("schema 1 expected"));
+    check(&serde_json::json!({ "schema": 1, "cases": [] }), 0, Some("a list of cases expected"));
 }

@@ -3,8 +3,10 @@
 
 mod calibration;
 mod capacity_search;
+mod censoring;
 mod client_health;
 mod golden;
+mod methodology;
 mod objectives;
 mod statistics;
 mod stop_rules;
@@ -13,4 +15,6 @@ mod support;
 mod t010_comparison;
 mod t010_simulation;
 mod t030_change_points;
+mod t031_comparator;
+mod t032_aggregator;
 mod t038_percentiles;

@@ -1,11 +1,14 @@
 //! T038: percentile accuracy as properties, 10,000 random samples each.
 //!
 //! Monotone in p, bounded by the sample, blind to order, equivariant under `a·x + b`, one observed value for type 1, all
-//! nine types on samples of one, two and three values and on ties, failures at `+∞` never averaged, NaN refused.
+//! nine types on samples of one, two and three values and on ties, failures at `+∞` never averaged, NaN refused. Sketches:
+//! within their bound at every rank, merging equals pooling in any order and grouping, files give back what was written.
 
+use bench_analysis::stats::ddsketch::DdSketch;
 use bench_analysis::stats::interval::StatsError;
 use bench_analysis::stats::order_interval::{quantile_estimate, quantile_ranks, smallest_n_two_sided};
 use bench_analysis::stats::quantile::{QuantileType, Sample, weighted_quantile};
+use llms_core::bench::{Grid, Hdr};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -139,6 +142,87 @@ proptest! {
         let ranks = quantile_ranks(n, p, 0.95).unwrap();
         let carried = ranks.lower.is_some() && ranks.upper.is_some();
         prop_assert_eq!(carried, smallest_n_two_sided(p, 0.95).unwrap() <= n as u64);
+    }
+}
+
+/// Nanoseconds from a microsecond to the hour that the issue names as the range of sketches.
+fn nanos() -> impl Strategy<Value = Vec<u64>> {
+    let one = prop_oneof![3 => (3.0..12.55_f64).prop_map(|log| 10_f64.powf(log) as u64), 1 => (0..50_u64).prop_map(|v| v * 1_000_000)];
+    proptest::collection::vec(one, 1..80)
+}
+
+fn hdr(values: &[u64]) -> Hdr {
+    let mut hdr = Hdr::new(Grid::THREE);
+    for v in values {
+        hdr.add(*v);
+    }
+    hdr
+}
+
+fn merged(mut a: Hdr, b: &Hdr) -> Hdr {
+    a.merge(b).unwrap();
+    a
+}
+
+fn dd(values: &[u64]) -> DdSketch {
+    let mut sketch = DdSketch::new(0.01).unwrap();
+    for v in values {
+        sketch.add((*v).max(1) as f64).unwrap();
+    }
+    sketch
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_sketch_is_within_its_bound_at_every_rank(x in nanos()) {
+        let sketch = hdr(&x);
+        let sample = Sample::new(x.iter().map(|v| *v as f64).collect::<Vec<_>>()).unwrap();
+        let n = x.len();
+        // every jump of the quantile function, and between them
+        for half in 0..=2 * n {
+            let p = half as f64 / (2 * n) as f64;
+            let rank = ((p * n as f64).ceil() as usize).clamp(1, n);
+            let exact = sample.order_statistic(rank);
+            let found = sketch.quantile(p).unwrap() as f64;
+            prop_assert!(exact <= found && found - exact <= 1e-3 * exact, "p {}: {} for {}", p, found, exact);
+        }
+    }
+
+    #[test]
+    fn merging_is_pooling_in_any_order_and_grouping(a in nanos(), b in nanos(), c in nanos()) {
+        let (ha, hb, hc) = (hdr(&a), hdr(&b), hdr(&c));
+        let pooled: Vec<u64> = a.iter().chain(&b).chain(&c).copied().collect();
+        let left = merged(merged(ha.clone(), &hb), &hc);
+        let right = merged(ha.clone(), &merged(hb.clone(), &hc));
+        prop_assert_eq!(&left, &right);
+        prop_assert_eq!(&left, &merged(merged(hc, &ha), &hb));
+        prop_assert_eq!(&left, &hdr(&pooled));
+        prop_assert_eq!(left.len(), pooled.len() as u64);
+    }
+
+    #[test]
+    fn a_sketch_survives_its_file(x in nanos()) {
+        let sketch = hdr(&x);
+        let text = serde_json::to_string(&sketch).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Hdr>(&text).unwrap(), sketch);
+    }
+
+    #[test]
+    fn two_sketches_that_share_nothing_agree(x in nanos(), p in 0.0..=1.0_f64) {
+        let (first, second) = (hdr(&x).quantile(p).unwrap() as f64, dd(&x).quantile(p).unwrap());
+        // each within its own bound of the same order statistic; values below a nanosecond count as one
+        prop_assert!((first.max(1.0) - second).abs() <= 0.0115 * first.max(1.0), "{} {}", first, second);
+    }
+
+    #[test]
+    fn the_second_sketch_merges_too(a in nanos(), b in nanos()) {
+        let (mut ab, mut ba) = (dd(&a), dd(&b));
+        prop_assert!(ab.merge(&dd(&b)) && ba.merge(&dd(&a)));
+        prop_assert_eq!(&ab, &ba);
+        let pooled: Vec<u64> = a.iter().chain(&b).copied().collect();
+        prop_assert_eq!(ab, dd(&pooled));
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use super::analysis::{Estimate, Measured};
+use super::{
+    analysis::{Estimate, Measured, TargetAnalysis},
+    result::RunManifest,
+};
 
 /// What a pair of targets shows in one metric. "Faster" reads as "better" where less is better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,4 +118,69 @@ pub struct Comparison {
     pub overall_winner: Option<String>,
     /// Overall scores by target: the quickstart's view.
     pub overall_scores: BTreeMap<String, Option<f64>>,
+}
+
+/// The contract's `ProviderComparison`, in both views it asks for: rankings, matrix and winners by category, and the flat one
+/// of the quickstart. Where several cannot be told apart, or nobody qualifies, a winner is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProviderComparison {
+    /// The run compared.
+    pub comparison_id: String,
+    /// When that run began: the same run gives the same document.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Best first.
+    pub provider_rankings: Vec<Ranking>,
+    /// Provider → category → value; absent is null.
+    pub performance_matrix: BTreeMap<String, BTreeMap<String, Option<f64>>>,
+    /// Category → the one winner, if there is one.
+    pub winner_by_category: BTreeMap<String, Option<String>>,
+    /// The best overall; `None` when tied.
+    pub overall_winner: Option<String>,
+    /// Provider → score, 0 to 100.
+    pub overall_scores: BTreeMap<String, Option<f64>>,
+    /// Alone in the first tier by E2E latency.
+    pub fastest_provider: Option<String>,
+    /// The least median E2E latency, seconds; of several that tie, their best.
+    pub best_latency: Option<f64>,
+    /// Alone in the first tier by cost.
+    pub most_cost_effective: Option<String>,
+    /// The least cost of an output token, US dollars.
+    pub best_cost_per_token: Option<f64>,
+    /// Alone in the first tier by success.
+    pub most_reliable: Option<String>,
+    /// The greatest share of complete answers, 0 to 1.
+    pub best_success_rate: Option<f64>,
+}
+
+impl Comparison {
+    /// The contract's document about the run of `manifest`, of which `targets` is what has been said one by one.
+    pub fn contract(&self, manifest: &RunManifest, targets: &[TargetAnalysis]) -> ProviderComparison {
+        let alone = |category: &str| match self.winner_by_category.get(category)?.targets.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        };
+        let value = |category: &str| self.winner_by_category.get(category).and_then(|w| w.value);
+        let cost_per_token =
+            |t: &TargetAnalysis| Some(t.cost.value()?.per_million_output_usd?.to_f64()? / 1e6);
+        ProviderComparison {
+            comparison_id: manifest.run_id.clone(),
+            created_at: manifest.started_at,
+            provider_rankings: self.rankings.clone(),
+            performance_matrix: self.performance_matrix.clone(),
+            winner_by_category: self.winner_by_category.keys().map(|c| (c.clone(), alone(c))).collect(),
+            overall_winner: self.overall_winner.clone(),
+            overall_scores: self.overall_scores.clone(),
+            fastest_provider: alone("fastest"),
+            best_latency: value("fastest"),
+            most_cost_effective: alone("most_cost_effective"),
+            best_cost_per_token: targets
+                .iter()
+                .filter(|t| 0 < t.ok)
+                .filter_map(cost_per_token)
+                .reduce(f64::min),
+            most_reliable: alone("most_reliable"),
+            best_success_rate: value("most_reliable"),
+        }
+    }
 }

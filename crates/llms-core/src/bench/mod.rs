@@ -3,6 +3,7 @@
 //! [`Scenario`] → schedule (drawn by the runner) → [`RequestRecord`]s → [`RunResult`] → [`Analysis`] → report.
 //! Plain data with public fields, serialised as it stands; each arrow is implemented in a crate of its own.
 
+pub mod aggregate;
 pub mod analysis;
 pub mod budget;
 pub mod calibration;
@@ -24,12 +25,17 @@ pub mod sketch;
 pub mod slo;
 pub mod slow_reader;
 pub mod streaming;
+pub mod study;
 pub mod summary;
 pub mod synthetic;
 pub mod trace;
 pub mod traits;
 pub mod validity;
 
+pub use aggregate::{
+    AggregateOptions, LeftOut, MergedDistribution, MetricAggregate, MetricDigest, OutlierRun,
+    QuantileAggregate, ResultAggregator, RunDigest, RunQuantile, TargetAggregate, VarianceComponents,
+};
 pub use analysis::{
     Analysis, Bound, Bounded, CostSummary, ErrorGroup, Estimate, Measured, MetricSummary, Objective,
     ObjectiveVerdict, QuantileEstimate, TargetAnalysis, Throughput, TokenSummary,
@@ -37,7 +43,7 @@ pub use analysis::{
 pub use budget::{Budget, CostMeter};
 pub use calibration::{Calibration, TwinError};
 pub use collector::{Collection, CollectionInfo, MetricsCollector, MetricsRecorder, OperationMetrics};
-pub use comparison::{Comparison, PairComparison, Ranking, Verdict, Winner};
+pub use comparison::{Comparison, PairComparison, ProviderComparison, Ranking, Verdict, Winner};
 pub use expect::Expect;
 pub use load::{Arrivals, Load, ThinkLaw};
 pub use load_test::{ErrorRatePoint, LoadTestConfig, LoadTestResult, LoadTester, ThroughputPoint};
@@ -59,6 +65,10 @@ pub use slow_reader::{PauseRead, ReadFailure, StreamRead};
 pub use streaming::{
     BackpressureResult, StreamPoint, StreamingAnalyzer, StreamingMemoryResult, StreamingOptions,
     StreamingThroughputResult, TtftResult,
+};
+pub use study::{
+    ComparisonStudy, Front, FrontPoint, GateOutcome, GateResult, NoiseFloor, PairStudy, RankEstimate,
+    StudyOptions, TailRatio, UnpairedEvidence,
 };
 pub use summary::{BenchmarkResult, CostAnalysis, LatencyMetrics, MemoryMetrics, TokenUsage};
 pub use synthetic::{LengthLaw, SharedPrefix, Synthetic, TokenCounter};

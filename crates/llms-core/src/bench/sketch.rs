@@ -7,6 +7,8 @@
 //! # Source
 //! Tene, HdrHistogram 2.1 (`AbstractHistogram`).
 
+use serde::{Deserialize, Serialize};
+
 /// The steps of a sketch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -57,11 +59,57 @@ impl Grid {
 }
 
 /// How many values lie in each step of a grid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Written as its figures and the steps that hold something; read back it is the same to the last count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Hdr {
     grid: Grid,
     counts: Vec<u64>,
     total: u64,
+}
+
+/// A sketch in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// significant figures, 1 to 5
+    figures: u32,
+    /// step and count, steps rising, counts above 0
+    steps: Vec<(u32, u64)>,
+}
+
+impl From<Hdr> for Written {
+    fn from(hdr: Hdr) -> Self {
+        let figures = (1..=5).find(|f| Grid::figures(*f) == hdr.grid).unwrap_or(3);
+        let steps = (0..).zip(hdr.counts).filter(|(_, count)| 0 < *count).collect();
+        Self { figures, steps }
+    }
+}
+
+impl TryFrom<Written> for Hdr {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        if !(1..=5).contains(&written.figures) {
+            return Err(format!("expected 1 to 5 significant figures, found {}", written.figures));
+        }
+        let mut hdr = Self::new(Grid::figures(written.figures));
+        let last = hdr.grid.step(u64::MAX);
+        for (step, count) in written.steps {
+            let step = step as usize;
+            if step < hdr.counts.len() || last < step || count == 0 {
+                return Err(format!(
+                    "expected steps up to {last} in rising order, none empty; found step {step}"
+                ));
+            }
+            hdr.counts.resize(step + 1, 0);
+            hdr.counts[step] = count;
+            hdr.total =
+                hdr.total.checked_add(count).ok_or("expected fewer values than a 64-bit number counts")?;
+        }
+        Ok(hdr)
+    }
 }
 
 impl Hdr {
@@ -175,6 +223,25 @@ mod tests {
             let exact = values[((p * values.len() as f64).ceil() as usize).clamp(1, values.len()) - 1];
             let found = whole.quantile(p).unwrap();
             prop_assert!(exact <= found && (found - exact) as f64 <= exact as f64 * 1e-3);
+        }
+    }
+
+    #[test]
+    fn written_and_read_back_it_is_the_same() {
+        let mut hdr = Hdr::new(Grid::THREE);
+        for value in [0, 1, 1, 2047, 2048, 1_000_000, u64::from(u32::MAX)] {
+            hdr.add(value);
+        }
+        let text = serde_json::to_string(&hdr).unwrap();
+        assert_eq!(serde_json::from_str::<Hdr>(&text).unwrap(), hdr);
+        for wrong in [
+            r#"{"figures":9,"steps":[]}"#,
+            r#"{"figures":3,"steps":[[5,1],[5,1]]}"#,
+            r#"{"figures":3,"steps":[[5,0]]}"#,
+            r#"{"figures":3,"steps":[[4000000000,1]]}"#,
+            r#"{"figures":3,"steps":[[1,18446744073709551615],[2,1]]}"#,
+        ] {
+            assert!(serde_json::from_str::<Hdr>(wrong).is_err(), "{wrong}");
         }
     }
 

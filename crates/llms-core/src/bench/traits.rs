@@ -9,6 +9,7 @@ use super::{
     record::{RequestRecord, RunPhase},
     result::{RunManifest, RunResult, TargetInfo},
     scenario::Scenario,
+    study::{ComparisonStudy, StudyOptions},
     summary::BenchmarkResult,
 };
 use crate::{context::CallContext, error::Result, model::SharedModel};
@@ -166,6 +167,12 @@ pub trait ProviderComparator: Send + Sync {
     /// # Errors
     /// `invalid_input` below two targets.
     fn compare(&self, run: &RunResult) -> Result<Comparison>;
+
+    /// How sure the ranks are, who is on the Pareto front, tails, gates, the noise floor. Takes a bootstrap; seeded.
+    ///
+    /// # Errors
+    /// `invalid_input` below two targets, `invalid_config` for options outside their ranges.
+    fn study(&self, run: &RunResult, options: &StudyOptions) -> Result<ComparisonStudy>;
 }
 
 /// The contract's summary of a run: one [`BenchmarkResult`] per target on which something was measured.

@@ -109,3 +109,10 @@ pub(crate) fn hierarchy(case: &Case<'_>) -> Value {
         "anova_F": v.anova_f, "anova_p": v.anova_p,
     })
 }
+
+pub(crate) fn pareto(case: &Case<'_>) -> Value {
+    let rows = case.input["points"].as_array().unwrap();
+    let points: Vec<Vec<f64>> =
+        rows.iter().map(|r| floats(&Value::from(&r.as_array().unwrap()[1..]))).collect();
+    bench_analysis::stats::pareto::front(&points).into_iter().map(|i| rows[i][0].clone()).collect()
+}

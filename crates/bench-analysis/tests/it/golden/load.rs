@@ -1,6 +1,7 @@
 //! Golden cases on load: warm-up, trends, queues, capacity fits, planning, budgets.
 
 use bench_analysis::stats::budget;
+use bench_analysis::stats::censor::{KaplanMeier, Observed};
 use bench_analysis::stats::quantile::{QuantileType, Sample};
 use bench_analysis::stats::summary::mean;
 use bench_analysis::stats::{arrivals, queueing, shape, trend, usl as scalability, warmup as mser};
@@ -152,4 +153,18 @@ pub(crate) fn burn_rate(case: &Case<'_>) -> Value {
         let burn = budget::burn_rate(row[1] as u64, row[2] as u64, row[0]).unwrap();
         json!([row[0], row[1] as u64, row[2] as u64, burn])
     })
+}
+
+pub(crate) fn kaplan_meier(case: &Case<'_>) -> Value {
+    let cut_off = case.input["censored"].as_array().unwrap();
+    let observed: Vec<Observed> = case
+        .list("t_ms")
+        .into_iter()
+        .zip(cut_off)
+        .map(|(t, cut)| if cut.as_bool().unwrap() { Observed::LongerThan(t) } else { Observed::At(t) })
+        .collect();
+    let km = KaplanMeier::new(&observed).unwrap();
+    let (s, se) = km.survival(500.0);
+    let at = |p: f64| km.quantile(p).unwrap();
+    json!({ "n": km.n, "events": km.events, "S_500": s, "se_500": se, "p50": at(0.5), "p75": at(0.75) })
 }

@@ -67,3 +67,17 @@ pub(crate) fn hdr(case: &Case<'_>) -> Value {
     };
     json!({ "2": with(2), "3": with(3) })
 }
+
+pub(crate) fn ddsketch(case: &Case<'_>) -> Value {
+    let alpha = case.number("alpha");
+    let sketch = bench_analysis::stats::ddsketch::DdSketch::new(alpha).unwrap();
+    let rows = case.expected.as_array().unwrap();
+    rows.iter()
+        .map(|row| {
+            let v = row[0].as_f64().unwrap();
+            let step = sketch.step(v);
+            assert!((sketch.value(step) - v).abs() <= alpha * v, "{}: {v}", case.name);
+            json!([v, step, sketch.value(step)])
+        })
+        .collect()
+}
