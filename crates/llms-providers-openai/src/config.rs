@@ -295,7 +295,7 @@ impl Config {
     }
 
     /// What the wire can say. Whether a model understands images or tools is the model's affair; refusals are clear.
-    fn capabilities(&self) -> Capabilities {
+    pub(crate) fn capabilities(&self) -> Capabilities {
         let rich = self.api != Api::Completions;
         Capabilities {
             streaming: true,

@@ -96,7 +96,7 @@ impl Asked<'_> {
 
     fn check_shared(&self, errors: &mut ConfigErrors) {
         let Self { config, request, options, .. } = self;
-        validate_options(options, &config.info().capabilities, errors);
+        validate_options(options, &config.capabilities(), errors);
         errors.check(!request.messages.is_empty(), "messages", "expected at least one message", "none");
         errors.check(
             options.top_k.is_none() || !self.is_vendor(),
@@ -116,10 +116,10 @@ impl Asked<'_> {
             );
         }
         for (m, p, part) in self.parts() {
-            let known =
-                matches!(part, Content::Text { .. } | Content::Image { .. } | Content::Document { .. });
-            let field = format!("messages[{m}].content[{p}]");
-            errors.check(known, &field, "expected a text, an image or a document", "another kind");
+            if !matches!(part, Content::Text { .. } | Content::Image { .. } | Content::Document { .. }) {
+                let field = format!("messages[{m}].content[{p}]");
+                errors.push(field, "expected a text, an image or a document", "another kind");
+            }
         }
         errors.check(
             matches!(request.format, None | Some(ResponseFormat::Json | ResponseFormat::JsonSchema { .. })),
@@ -137,25 +137,17 @@ impl Asked<'_> {
 
     /// Refuses fields of `extra` that would change what is asked for, or how the answer must be read.
     pub(crate) fn reserve(&self, fields: &[&str], errors: &mut ConfigErrors) {
-        for field in fields {
-            errors.check(
-                !self.options.extra.contains_key(*field),
-                &format!("options.extra.{field}"),
-                "expected a field that the request does not set itself",
-                field,
-            );
+        for field in fields.iter().filter(|field| self.options.extra.contains_key(**field)) {
+            let expected = "expected a field that the request does not set itself";
+            errors.push(format!("options.extra.{field}"), expected, field);
         }
     }
 
     /// Refuses options that an API of OpenAI's does not have; compatible servers may.
     pub(crate) fn refuse_of_vendor(&self, fields: &[(&str, bool)], errors: &mut ConfigErrors) {
-        for (field, given) in fields {
-            errors.check(
-                !(*given && self.is_vendor()),
-                &format!("options.{field}"),
-                &format!("expected none: the {} API has no such option", self.config.api),
-                "one",
-            );
+        for (field, _) in fields.iter().filter(|(_, given)| *given && self.is_vendor()) {
+            let expected = format!("expected none: the {} API has no such option", self.config.api);
+            errors.push(format!("options.{field}"), expected, "one");
         }
     }
 

@@ -11,6 +11,9 @@ use llms_core::time::Timestamp;
 use super::socket::Socket;
 use crate::target::Origin;
 
+/// Room kept for an origin that has no idle connection at present: it will have one when an answer ends.
+const SPARE: usize = 64;
+
 struct Idle<S> {
     socket: S,
     since: Timestamp,
@@ -18,7 +21,7 @@ struct Idle<S> {
 
 /// Generic for its tests only.
 pub(super) struct Pool<S = Socket> {
-    /// Oldest in front. An origin without idle connections has no entry.
+    /// Oldest in front. An origin without idle connections has no entry, or one of little room.
     idle: Mutex<HashMap<Origin, VecDeque<Idle<S>>>>,
     max_per_host: usize,
     timeout: Duration,
@@ -40,7 +43,8 @@ impl<S> Pool<S> {
         let newest = of_origin.pop_back()?;
         let fresh = now.saturating_since(newest.since) <= self.timeout;
         // When the newest is too old, so are the others.
-        let stale = if fresh && !of_origin.is_empty() { None } else { idle.remove(origin) };
+        let keep = fresh && (!of_origin.is_empty() || of_origin.capacity() <= SPARE);
+        let stale = if keep { None } else { idle.remove(origin) };
         drop(idle);
         drop(stale);
         fresh.then_some(newest.socket)
