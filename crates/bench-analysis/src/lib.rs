@@ -31,8 +31,10 @@ pub mod stop;
 pub mod summary;
 pub mod tally;
 pub mod throughput;
+pub mod trend;
 pub mod validity;
 
 pub use aggregate::Aggregator;
 pub use analyzer::Analyzer;
 pub use throughput::SloJudge;
+pub use trend::Trends;

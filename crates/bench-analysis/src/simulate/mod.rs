@@ -8,6 +8,7 @@
 mod comparison;
 mod dependence;
 mod draw;
+mod history;
 mod intervals;
 mod process;
 mod work;
@@ -19,7 +20,7 @@ pub use work::{Experiment, Options, Question, Row, Trial, run, yes};
 
 /// Every experiment there is, in the order of their rows.
 pub fn experiments() -> Vec<Experiment> {
-    [dependence::experiments(), intervals::experiments(), comparison::experiments()]
+    [dependence::experiments(), intervals::experiments(), comparison::experiments(), history::experiments()]
         .into_iter()
         .flatten()
         .collect()

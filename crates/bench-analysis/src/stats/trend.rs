@@ -180,7 +180,7 @@ fn tie_weight(x: &[f64]) -> f64 {
     sorted.chunk_by(|a, b| a == b).map(|g| g.len() as f64).map(|t| t * (t - 1.0) * (2.0 * t + 5.0)).sum()
 }
 
-pub(super) fn median(x: &[f64]) -> f64 {
+pub(crate) fn median(x: &[f64]) -> f64 {
     let mut sorted = x.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     quantile_sorted(&sorted, 0.5, QuantileType::Type7)

@@ -15,6 +15,7 @@ mod support;
 mod t010_comparison;
 mod t010_simulation;
 mod t030_change_points;
+mod t030_trend;
 mod t031_comparator;
 mod t032_aggregator;
 mod t038_percentiles;

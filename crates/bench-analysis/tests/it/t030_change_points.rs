@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::support::each_seed;
 
 fn file(name: &str) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/changepoints");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/data/changepoints");
     std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
 }
 

@@ -30,6 +30,7 @@ pub mod summary;
 pub mod synthetic;
 pub mod trace;
 pub mod traits;
+pub mod trend;
 pub mod validity;
 
 pub use aggregate::{
@@ -76,5 +77,11 @@ pub use trace::{Trace, TraceFormat, TraceInput, TraceRequest, TraceRequests};
 pub use traits::{
     BenchmarkRunner, NullSink, PerformanceAnalyzer, Progress, ProgressUpdate, ProviderComparator, RecordSink,
     RecordSource, Summarizer, Target,
+};
+pub use trend::{
+    Annotation, AnnotationKind, ChangePoint, ChangeStatus, Confirmation, ConfirmationPlan, DeclaredChange,
+    Fingerprint, MetricTrend, NotCompared, PairUnit, RegressionCheck, RegressionOutcome, RunPoint,
+    SecondOpinions, TrendAnalysis, TrendAnalyzer, TrendDirection, TrendInput, TrendOptions, TrendSegment,
+    TrendSeries, TrendSlope, WatchAlarm,
 };
 pub use validity::{Finding, Level, Validity};

@@ -1,8 +1,8 @@
 //! The whole recipe for one history: levels, memory, breaks, second opinions, and what is only a candidate.
 //!
-//! Where the levels explain the series (lag-1 of what is left ≤ 0.3), changes are those of the rank scan. Else the environment
-//! drifts: changes of level mean nothing, breaks of lines with AR(1) noise are looked for instead, and nothing at all is said
-//! where these leave dependence, too. Its settings were fixed by argument (each constant says which), not fitted to series.
+//! Where the levels explain the series (lag-1 of what is left ≤ 0.3, and no straight line does better), changes are those of the
+//! rank scan. Else changes of level mean nothing: breaks of lines with AR(1) noise are looked for instead, and nothing at all is
+//! said where these leave dependence, too. Its settings were fixed by argument (each constant says which), not fitted to series.
 
 use super::bocpd::{self, Prior};
 use super::control::{self, CUSUM_LIMIT, CUSUM_SLACK, Side};
@@ -11,7 +11,7 @@ use super::rank_scan::RESAMPLES;
 use super::segments::{self, Change, Rule, shift_value};
 use super::{edivisive, pelt, rank_scan, trend_break};
 use crate::stats::interval::{StatsError, check_finite};
-use crate::stats::trend::median;
+use crate::stats::trend::{median, theil_sen};
 
 /// Lag-1 of the residuals above which an environment drifts.
 pub const DRIFTING: f64 = 0.3;
@@ -156,7 +156,7 @@ pub fn history(x: &[f64], recipe: &Recipe) -> Result<History, StatsError> {
     segments::prune(x, &mut levels, recipe.shift_min)?;
     let opinions = Opinions::of(x, noise);
     let drifting = memory.is_some_and(|m| DRIFTING < m);
-    let (mut changes, explained) = if drifting {
+    let (mut changes, explained) = if drifting || is_line(x, &levels, noise)? {
         let lines = trend_break::breaks(x)?;
         (breaks(x, &lines, &opinions, recipe)?, lines.explained)
     } else {
@@ -166,6 +166,30 @@ pub fn history(x: &[f64], recipe: &Recipe) -> Result<History, StatsError> {
     candidates(x, &mut changes, phi, &opinions, recipe)?;
     changes.sort_by_key(|c| c.at);
     Ok(History { changes, memory, drifting, explained, noise })
+}
+
+/// Whether one line tells the values better than these levels do: a staircase is the picture that levels make of a slope.
+///
+/// By `n ln Σ min(rest², 9 s²)` (s: the noise), so that wild runs do not decide; a change of level costs 3 ln n (its place counts
+/// twice, Zhang and Siegmund 2007), the slope 2 ln n.
+fn is_line(x: &[f64], levels: &[Change], noise: f64) -> Result<bool, StatsError> {
+    if levels.is_empty() || noise <= 0.0 {
+        return Ok(false);
+    }
+    let n = x.len() as f64;
+    let square = |rest: f64| (rest * rest).min(9.0 * noise * noise);
+    let t: Vec<f64> = (0..x.len()).map(|i| i as f64).collect();
+    let line = theil_sen(&t, x, 0.95)?;
+    let about_line: f64 = t.iter().zip(x).map(|(t, v)| square(v - line.at(*t))).sum();
+    let mut about_levels = 0.0;
+    let mut start = 0;
+    for end in levels.iter().map(|c| c.at).chain([x.len()]) {
+        let level = median(&x[start..end]);
+        about_levels += x[start..end].iter().map(|v| square(v - level)).sum::<f64>();
+        start = end;
+    }
+    let cost = |squares: f64, prices: f64| n * squares.max(f64::MIN_POSITIVE).ln() + prices * n.ln();
+    Ok(cost(about_line, 2.0) < cost(about_levels, 3.0 * levels.len() as f64))
 }
 
 fn level_changes(
