@@ -61,6 +61,19 @@ impl Analyzer {
         self
     }
 
+    /// What every estimate of a run shares.
+    pub(crate) fn setting(&self, manifest: &RunManifest) -> Setting {
+        Setting {
+            confidence: self.confidence,
+            limit: manifest.scenario.timeout.as_secs_f64(),
+            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
+        }
+    }
+
+    pub(crate) fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     /// [`analyze`](PerformanceAnalyzer::analyze) of records wherever they lie; they are read once, and twice where the window or
     /// the part of it that is each target's must be found first. Memory grows by about 70 bytes a request, whatever its length.
     ///

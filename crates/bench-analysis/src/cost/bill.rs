@@ -3,7 +3,7 @@
 use llms_core::Usage;
 use rust_decimal::Decimal;
 
-use super::prices::Price;
+use super::prices::{Price, Rates};
 
 /// Tokens of one request in classes that do not overlap, as they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,19 +58,42 @@ pub struct Bill {
 }
 
 /// Σ token class × price. `None` when a class that occurs has no price, or the prompt is longer than the price holds.
+///
+/// A prompt above a limit of the table is billed at the prices of that tier, all of it. Reasoning is output unless it has a
+/// price of its own; then a usage report without it makes the bill unknown.
 pub fn bill(tokens: &TokenClasses, price: &Price) -> Option<Bill> {
-    if price.input_tokens_max.is_some_and(|max| max < tokens.input()) {
-        return None;
-    }
+    let rates = price.rates(tokens.input())?;
+    let usd = at_rates(tokens, &rates)?;
+    let plain = TokenClasses { input_uncached: tokens.input(), cache_read: 0, cache_write: 0, ..*tokens };
+    Some(Bill { usd, usd_without_cache: at_rates(&plain, &rates)? })
+}
+
+/// What a request would cost in a batch; `None` as for [`bill`], and without a batch price.
+pub fn batch_bill(tokens: &TokenClasses, price: &Price) -> Option<Decimal> {
+    at_rates(tokens, price.batch_rates(tokens.input())?)
+}
+
+/// Dollars of the input alone, at given rates.
+pub(crate) fn input_bill(tokens: &TokenClasses, rates: &Rates) -> Option<Decimal> {
+    at_rates(&TokenClasses { output: 0, reasoning: Some(0), ..*tokens }, rates)
+}
+
+/// US dollars at given rates.
+fn at_rates(tokens: &TokenClasses, rates: &Rates) -> Option<Decimal> {
     let part = |count: u64, price: Option<Decimal>| {
         if count == 0 { Some(Decimal::ZERO) } else { price.map(|p| Decimal::from(count) * p) }
     };
-    let million = Decimal::from(1_000_000);
-    let output = Decimal::from(tokens.output) * price.output;
-    let usd = part(tokens.input_uncached, Some(price.input))?
-        + part(tokens.cache_read, price.cache_read)?
-        + part(tokens.cache_write, price.cache_write)?
+    let output = match rates.reasoning {
+        Some(reasoning) if reasoning != rates.output => {
+            let thought = tokens.reasoning?;
+            Decimal::from(tokens.output.checked_sub(thought)?) * rates.output
+                + Decimal::from(thought) * reasoning
+        }
+        _ => Decimal::from(tokens.output) * rates.output,
+    };
+    let sum = part(tokens.input_uncached, Some(rates.input))?
+        + part(tokens.cache_read, rates.cache_read)?
+        + part(tokens.cache_write, rates.cache_write)?
         + output;
-    let without = Decimal::from(tokens.input()) * price.input + output;
-    Some(Bill { usd: (usd / million).normalize(), usd_without_cache: (without / million).normalize() })
+    Some((sum / Decimal::from(1_000_000)).normalize())
 }

@@ -34,11 +34,10 @@ impl CostMeter for PriceMeter {
     /// All input at the dearest class: written to a cache, where that has a price.
     fn worst_case(&self, target: u32, input_tokens: u64, output_tokens: u64) -> Option<Decimal> {
         let price = self.of(target)?;
-        if price.input_tokens_max.is_some_and(|max| max < input_tokens) {
-            return None;
-        }
-        let input = price.cache_write.map_or(price.input, |write| write.max(price.input));
-        let usd = Decimal::from(input_tokens) * input + Decimal::from(output_tokens) * price.output;
+        let rates = price.rates(input_tokens)?;
+        let input = rates.cache_write.map_or(rates.input, |write| write.max(rates.input));
+        let output = rates.reasoning.map_or(rates.output, |r| r.max(rates.output));
+        let usd = Decimal::from(input_tokens) * input + Decimal::from(output_tokens) * output;
         Some(usd / Decimal::from(1_000_000))
     }
 

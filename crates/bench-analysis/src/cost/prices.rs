@@ -11,6 +11,56 @@ use serde::Deserialize;
 use time::Date;
 use time::macros::format_description;
 
+/// Prices that replace the plain ones where a condition holds (a long prompt, a batch), US dollars per million tokens.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// input that is neither read from nor written to a cache
+    pub input: Decimal,
+    /// everything generated
+    pub output: Decimal,
+    /// input read from the provider's cache; unknown when absent
+    #[serde(default)]
+    pub cache_read: Option<Decimal>,
+    /// input written to the provider's cache; unknown when absent
+    #[serde(default)]
+    pub cache_write: Option<Decimal>,
+    /// output that was reasoning, where it has a price of its own
+    #[serde(default)]
+    pub reasoning: Option<Decimal>,
+}
+
+/// Prices of requests whose prompt is longer than a limit; the whole request is billed at them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "TierFile")]
+pub struct Tier {
+    /// they hold for prompts of more tokens than this
+    pub tokens: u64,
+    /// the prices
+    pub rates: Rates,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TierFile {
+    tokens: u64,
+    input: Decimal,
+    output: Decimal,
+    #[serde(default)]
+    cache_read: Option<Decimal>,
+    #[serde(default)]
+    cache_write: Option<Decimal>,
+    #[serde(default)]
+    reasoning: Option<Decimal>,
+}
+
+impl From<TierFile> for Tier {
+    fn from(f: TierFile) -> Self {
+        let TierFile { tokens, input, output, cache_read, cache_write, reasoning } = f;
+        Self { tokens, rates: Rates { input, output, cache_read, cache_write, reasoning } }
+    }
+}
+
 /// US dollars per million tokens of one model.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +71,7 @@ pub struct Price {
     pub model: String,
     /// input that is neither read from nor written to a cache
     pub input: Decimal,
-    /// everything generated, reasoning included
+    /// everything generated, reasoning included unless that has a price of its own
     pub output: Decimal,
     /// input read from the provider's cache; unknown when absent
     #[serde(default)]
@@ -29,9 +79,70 @@ pub struct Price {
     /// input written to the provider's cache; unknown when absent
     #[serde(default)]
     pub cache_write: Option<Decimal>,
+    /// output that was reasoning, where it has a price of its own
+    #[serde(default)]
+    pub reasoning: Option<Decimal>,
     /// prompts longer than this have another price, which this table does not know
     #[serde(default)]
     pub input_tokens_max: Option<u64>,
+    /// prices of long prompts, by rising limit
+    #[serde(default)]
+    pub above: Vec<Tier>,
+    /// prices of requests in a batch, answered within a day; those of long prompts in a batch are unknown
+    #[serde(default)]
+    pub batch: Option<Rates>,
+}
+
+impl Price {
+    /// A price of input and output alone.
+    pub fn plain(provider: &str, model: &str, input: Decimal, output: Decimal) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            input,
+            output,
+            cache_read: None,
+            cache_write: None,
+            reasoning: None,
+            input_tokens_max: None,
+            above: Vec::new(),
+            batch: None,
+        }
+    }
+
+    /// What a request with a prompt of so many tokens is billed at; `None` when the prompt is longer than the table knows.
+    pub fn rates(&self, input_tokens: u64) -> Option<Rates> {
+        if self.input_tokens_max.is_some_and(|max| max < input_tokens) {
+            return None;
+        }
+        let tier = self.above.iter().rev().find(|t| t.tokens < input_tokens);
+        Some(tier.map_or_else(
+            || Rates {
+                input: self.input,
+                output: self.output,
+                cache_read: self.cache_read,
+                cache_write: self.cache_write,
+                reasoning: self.reasoning,
+            },
+            |t| t.rates.clone(),
+        ))
+    }
+
+    /// What the same request is billed at in a batch; `None` without batch prices, or when the prompt is so long that other
+    /// prices than the plain ones hold.
+    pub fn batch_rates(&self, input_tokens: u64) -> Option<&Rates> {
+        let long = self.above.first().is_some_and(|t| t.tokens < input_tokens)
+            || self.input_tokens_max.is_some_and(|max| max < input_tokens);
+        self.batch.as_ref().filter(|_| !long)
+    }
+
+    /// Every price in it.
+    fn all(&self) -> impl Iterator<Item = Decimal> + '_ {
+        let of = |r: &Rates| [Some(r.input), Some(r.output), r.cache_read, r.cache_write, r.reasoning];
+        let plain = [Some(self.input), Some(self.output), self.cache_read, self.cache_write, self.reasoning];
+        let more = self.above.iter().map(move |t| of(&t.rates)).chain(self.batch.iter().map(of));
+        std::iter::once(plain).chain(more).flatten().flatten()
+    }
 }
 
 /// What is wrong with a price file.
@@ -49,6 +160,9 @@ pub enum PriceError {
     /// a price below zero
     #[error("expected prices of 0 or more for {0}:{1}")]
     Negative(String, String),
+    /// limits of long prompts out of order
+    #[error("expected rising numbers of `tokens` in `above` of {0}:{1}")]
+    Tiers(String, String),
     /// one model twice
     #[error("expected each model once, found {0}:{1} twice")]
     Twice(String, String),
@@ -102,9 +216,11 @@ impl PriceTable {
         let mut models = BTreeMap::new();
         for price in file.models {
             let key = (price.provider.clone(), price.model.clone());
-            let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-            if parts.into_iter().flatten().any(|p| p < Decimal::ZERO) {
+            if price.all().any(|p| p < Decimal::ZERO) {
                 return Err(PriceError::Negative(key.0, key.1));
+            }
+            if !price.above.is_sorted_by(|a, b| a.tokens < b.tokens) {
+                return Err(PriceError::Tiers(key.0, key.1));
             }
             if models.insert(key.clone(), price).is_some() {
                 return Err(PriceError::Twice(key.0, key.1));

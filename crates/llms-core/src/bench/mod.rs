@@ -15,6 +15,8 @@ pub mod load;
 pub mod load_test;
 pub mod metric;
 pub mod mock;
+pub mod optimize;
+pub mod performance;
 pub mod policy;
 pub mod probe;
 pub mod rate;
@@ -31,6 +33,7 @@ pub mod synthetic;
 pub mod trace;
 pub mod traits;
 pub mod trend;
+pub mod usage;
 pub mod validity;
 
 pub use aggregate::{
@@ -50,6 +53,13 @@ pub use load::{Arrivals, Load, ThinkLaw};
 pub use load_test::{ErrorRatePoint, LoadTestConfig, LoadTestResult, LoadTester, ThroughputPoint};
 pub use metric::{Better, MetricDef, Origin};
 pub use mock::{MockConfiguration, MockConfigurator};
+pub use optimize::{
+    Effort, Evidence, HintCategory, NotJudged, OptimizationEngine, OptimizationReport, Priority, Recheck,
+    Recommendation,
+};
+pub use performance::{
+    OptimizationRecommendation, PerformanceAnalysis, PerformanceIssue, ResultAnalyzer, Scores, Severity,
+};
 pub use policy::{
     Certified, ErrorRateStop, Look, NotCertified, PrecisionStop, Probe, ProbePurpose, RequestJudge,
     SaturationStop, SearchFailure, SearchPolicy, SearchStep, StepEnd, StepReport, StepVerdict, StopReason,
@@ -83,5 +93,9 @@ pub use trend::{
     Fingerprint, MetricTrend, NotCompared, PairUnit, RegressionCheck, RegressionOutcome, RunPoint,
     SecondOpinions, TrendAnalysis, TrendAnalyzer, TrendDirection, TrendInput, TrendOptions, TrendSegment,
     TrendSeries, TrendSlope, WatchAlarm,
+};
+pub use usage::{
+    ClassTotals, CountAgreement, Disagreement, PartShare, PromptBreakdown, PromptPart, UnitCosts,
+    UsageAnalysis, UsageAnalyzer, Waste, WastePart,
 };
 pub use validity::{Finding, Level, Validity};

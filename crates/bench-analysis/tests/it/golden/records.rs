@@ -190,13 +190,9 @@ pub(crate) fn usage(case: &Case<'_>) -> Value {
     };
     let dollars = |key: &str| case.input["price_per_million"][key].to_string().parse::<Decimal>().unwrap();
     let price = Price {
-        provider: "x".to_owned(),
-        model: "y".to_owned(),
-        input: dollars("input"),
-        output: dollars("output"),
         cache_read: Some(dollars("cache_read")),
         cache_write: Some(dollars("cache_write")),
-        input_tokens_max: None,
+        ..Price::plain("x", "y", dollars("input"), dollars("output"))
     };
     let classes = TokenClasses::of(&usage).unwrap();
     let bill = bill(&classes, &price).unwrap();
