@@ -61,15 +61,7 @@ impl Analyzer {
         self
     }
 
-    /// What every estimate of a run shares.
-    pub(crate) fn setting(&self, manifest: &RunManifest) -> Setting {
-        Setting {
-            confidence: self.confidence,
-            limit: manifest.scenario.timeout.as_secs_f64(),
-            seed: manifest.scenario.seeds.bootstrap.unwrap_or(0),
-        }
-    }
-
+    /// The prices it bills at.
     pub(crate) fn prices(&self) -> &Prices {
         &self.prices
     }
@@ -147,7 +139,8 @@ impl Analyzer {
         Ok(measured.map(|(i, (t, p))| digest(manifest, i, p, &t.analysis, level)).collect())
     }
 
-    fn setting(&self, manifest: &RunManifest) -> Setting {
+    /// What every estimate of a run shares.
+    pub(crate) fn setting(&self, manifest: &RunManifest) -> Setting {
         Setting {
             confidence: self.confidence,
             limit: manifest.scenario.timeout.as_secs_f64(),

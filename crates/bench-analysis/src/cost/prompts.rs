@@ -105,7 +105,7 @@ fn parts(scenario: &Scenario, prompt: &Prompt) -> Vec<(PromptPart, String)> {
             Message::User { .. } if Some(i) == last_user => PromptPart::User,
             _ => PromptPart::History,
         };
-        found.push((part, message.text().to_string()));
+        found.push((part, message.text().clone()));
     }
     found
 }

@@ -52,7 +52,7 @@ pub(crate) fn ratio_of_pairs(
             e.method = format!("ratio of sums, {}", e.method);
             Measured::Value(e)
         }
-        absent => absent,
+        absent @ Measured::Absent { .. } => absent,
     }
 }
 

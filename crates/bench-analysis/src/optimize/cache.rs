@@ -12,7 +12,7 @@ use llms_core::bench::{Effort, HintCategory, Measured, PromptPart};
 use super::Scene;
 use super::draft::{Draft, Look, dollars, evidence, per_request};
 use crate::cost::break_even_reads;
-use crate::cost::ledger::Ledger;
+use crate::cost::ledger::{Entry, Ledger};
 use crate::cost::prompts::{BLOCK, Sheet};
 use rust_decimal::prelude::ToPrimitive;
 
@@ -73,7 +73,7 @@ fn look(scene: &Scene<'_>, target: usize, unused: bool) -> Look {
         Measured::Value(e) => e,
         Measured::Absent { absent } => return Look::Cannot(absent),
     };
-    let input: f64 = entries.iter().filter_map(|e| e.input()).map(|i| i as f64).sum();
+    let input: f64 = entries.iter().filter_map(Entry::input).map(|i| i as f64).sum();
     let reads: f64 = could.iter().map(|c| c.read).sum();
     let hits: f64 = entries.iter().filter_map(|e| e.tokens).map(|t| t.cache_read as f64).sum();
     let n = entries.len();
@@ -125,7 +125,7 @@ fn could(scene: &Scene<'_>, ledger: &Ledger) -> Result<Vec<Could>, String> {
         let mut last: Option<u64> = None;
         for (e, c) in ledger.entries.iter().zip(&mut found) {
             let (now, tokens) = (e.scheduled.as_nanos(), (tokens as f64).min(e.input().unwrap_or(0) as f64));
-            *c = take(tokens, last.is_some_and(|l| now - l <= ttl).then_some(tokens).unwrap_or(0.0));
+            *c = take(tokens, if last.is_some_and(|l| now - l <= ttl) { tokens } else { 0.0 });
             last = Some(now);
         }
         return Ok(found);
@@ -151,9 +151,7 @@ fn could(scene: &Scene<'_>, ledger: &Ledger) -> Result<Vec<Could>, String> {
         let sheet = &scene.book.sheets[prompt as usize];
         let shared = &sheet.blocks[..depths[prompt as usize]];
         let hit = shared.iter().take_while(|h| seen.get(h).is_some_and(|at| now - at <= ttl)).count();
-        shared.iter().for_each(|h| {
-            seen.insert(*h, now);
-        });
+        seen.extend(shared.iter().map(|h| (*h, now)));
         let tokens = |blocks: usize| input * (blocks * BLOCK) as f64 / sheet.total().max(1) as f64;
         *c = take(tokens(shared.len()), tokens(hit));
     }

@@ -43,7 +43,7 @@ pub(crate) fn knee(scene: &Scene<'_>, target: usize) -> Look {
     effect.value = Bounded::finite(value(&own.e2e) - value(&step.e2e));
     effect.low = Some(Bounded::finite(own_low - high));
     effect.high = Some(Bounded::finite(own_high - low));
-    effect.method = "difference of two intervals".to_owned();
+    "difference of two intervals".clone_into(&mut effect.method);
     Look::Measured(Box::new(Draft {
         title: format!("{} users at once do as much as {here}", step.concurrency),
         description: format!(

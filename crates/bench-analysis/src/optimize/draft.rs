@@ -73,7 +73,7 @@ fn money(scene: &Scene<'_>, ledger: &Ledger, dollars: &[f64]) -> (Measured<Estim
     }
     let times = |m: Measured<Estimate>, factor: f64| match m {
         Measured::Value(e) => Measured::Value(scaled(&e, factor)),
-        absent => absent,
+        absent @ Measured::Absent { .. } => absent,
     };
     (
         times(per_request(scene, ledger, dollars), 1e6),

@@ -4,6 +4,7 @@ use llms_core::bench::{Effort, HintCategory, Measured};
 
 use super::Scene;
 use super::draft::{Draft, Look, evidence, per_request, share};
+use crate::cost::ledger::Entry;
 use crate::cost::ratio::limits;
 use crate::estimate::Series;
 use crate::stats::proportion::wilson;
@@ -21,7 +22,7 @@ pub(crate) fn too_low(scene: &Scene<'_>, target: usize) -> Look {
     let Ok(interval) = wilson(cut as u64, ok as u64, scene.setting.confidence) else {
         return Look::Nothing;
     };
-    let per = |f: fn(&crate::cost::ledger::Entry) -> f64| -> Vec<f64> {
+    let per = |f: fn(&Entry) -> f64| -> Vec<f64> {
         entries.iter().map(|e| if e.truncated && !e.replaced { f(e) } else { 0.0 }).collect()
     };
     let Measured::Value(effect) = per_request(scene, ledger, &per(|_| 1.0)) else { return Look::Nothing };
@@ -41,7 +42,7 @@ pub(crate) fn too_low(scene: &Scene<'_>, target: usize) -> Look {
             enough: TRUNCATED_FROM < interval.low,
             ..Draft::of_effect(effect, "1")
         }
-        .saving(scene, ledger, &per(|e| e.dollars())),
+        .saving(scene, ledger, &per(Entry::dollars)),
     ))
 }
 

@@ -5,6 +5,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use super::Scene;
 use super::draft::{Draft, Look, evidence, per_request};
+use crate::cost::ledger::Entry;
 
 /// Least share of the input, and tokens per request, that are worth a word.
 const SHARE: f64 = 0.5;
@@ -30,7 +31,7 @@ pub(crate) fn verbose(scene: &Scene<'_>, target: usize) -> Look {
             })
             .collect()
     };
-    let input: f64 = entries.iter().filter_map(|e| e.input()).map(|i| i as f64).sum();
+    let input: f64 = entries.iter().filter_map(Entry::input).map(|i| i as f64).sum();
     if !entries.iter().any(|e| e.prompt.is_some()) {
         return Look::Cannot(scene.book.why_not.clone());
     }

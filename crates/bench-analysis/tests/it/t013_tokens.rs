@@ -171,7 +171,7 @@ fn three_counts_and_how_far_they_disagree() {
 
 struct Words;
 impl TokenCounter for Words {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "words"
     }
     fn count(&self, text: &str) -> u64 {

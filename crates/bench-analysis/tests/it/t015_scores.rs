@@ -44,8 +44,8 @@ pub(crate) fn result(ok: u64, failed: u64, mean: f64, rate: f64, usd: Option<f64
         scenario_name: "s".into(),
         configuration_hash: String::new(),
         environment: EnvironmentInfo::default(),
-        additional_metrics: Default::default(),
-        tags: Default::default(),
+        additional_metrics: std::collections::BTreeMap::default(),
+        tags: std::collections::BTreeMap::default(),
     }
 }
 
