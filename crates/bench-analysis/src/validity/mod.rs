@@ -5,6 +5,7 @@
 
 mod books;
 mod client;
+mod steady;
 pub(crate) mod versions;
 mod wire;
 
@@ -109,6 +110,7 @@ pub fn judge(
     judge.read_lag(populations);
     judge.tokens(populations);
     judge.books(populations);
+    judge.steady(populations);
     judge.server_changed(populations);
     judge.prices(price_dates);
     Judgement { validity: judge.validity, not_measured: judge.not_measured }
