@@ -278,12 +278,71 @@ pub struct Timeline {
     inner: Arc<Mutex<Seen>>,
 }
 
-/// A timeline in the making. What the server reports stands in a list until it is taken: a map of a few short strings is
-/// mostly room, in each of thousands of calls in flight.
+/// A timeline in the making.
 #[derive(Debug, Default)]
 struct Seen {
     timeline: CallTimeline,
-    reported: Vec<(Box<str>, Reported)>,
+    reported: Said,
+}
+
+/// What a server has reported, as a list until the timeline is taken: a map of a few short strings is mostly room and
+/// allocations, in each of thousands of calls in flight.
+#[derive(Debug, Default)]
+struct Said {
+    /// The texts, end to end.
+    text: String,
+    entries: Vec<(&'static str, Value)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Number(f64),
+    /// Length of the text.
+    Text(usize),
+}
+
+impl Said {
+    fn add(&mut self, key: &'static str, value: HookValue<'_>) {
+        /// Room made at once: a few entries more, not twice as many.
+        const ENTRIES: usize = 4;
+        const TEXT: usize = 64;
+        let value = match value {
+            HookValue::Number(n) => Value::Number(n),
+            HookValue::Text(text) => {
+                if self.text.capacity() - self.text.len() < text.len() {
+                    self.text.reserve_exact(text.len().max(TEXT));
+                }
+                self.text.push_str(text);
+                Value::Text(text.len())
+            }
+        };
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(ENTRIES);
+        }
+        self.entries.push((key, value));
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+    }
+
+    /// In order: of two values under one key the later stands.
+    fn into_map(self) -> BTreeMap<String, Reported> {
+        let mut rest = self.text.as_str();
+        let entry = |(key, value): (&str, Value)| {
+            let value = match value {
+                Value::Number(n) => Reported::Number(n),
+                Value::Text(length) => {
+                    let (text, behind) = rest.split_at(length);
+                    rest = behind;
+                    Reported::Text(text.to_owned())
+                }
+            };
+            (key.to_owned(), value)
+        };
+        self.entries.into_iter().map(entry).collect()
+    }
 }
 
 impl Timeline {
@@ -296,8 +355,7 @@ impl Timeline {
     pub fn take(&self) -> CallTimeline {
         let mut seen = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Seen { mut timeline, reported } = std::mem::take(&mut *seen);
-        // In order: of two values under one key the later stands.
-        timeline.reported.extend(reported.into_iter().map(|(key, value)| (key.into_string(), value)));
+        timeline.reported = reported.into_map();
         timeline
     }
 }
@@ -342,7 +400,7 @@ impl CallObserver for Timeline {
             }
             CallEvent::Replayed { .. } => t.replayed = true,
             CallEvent::Reported { key, value } => {
-                reported.push(((*key).into(), (*value).into()));
+                reported.add(key, *value);
             }
             CallEvent::End { at, bytes, reads } => {
                 t.end = Some(*at);
@@ -356,6 +414,25 @@ impl CallObserver for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_reports_comes_back_as_a_map() {
+        let timeline = Timeline::new();
+        let say = |key, value| timeline.observe(&CallEvent::Reported { key, value });
+        for (n, key) in ["toy.n0", "toy.n1", "toy.n2", "toy.n3", "toy.n4", "toy.n5"].into_iter().enumerate() {
+            say(key, HookValue::Number(n as f64));
+        }
+        say("toy.id", HookValue::Text("ä1"));
+        say("toy.empty", HookValue::Text(""));
+        say("toy.n3", HookValue::Text("later"));
+        let reported = timeline.take().reported;
+        assert_eq!(reported.len(), 8);
+        assert_eq!(reported["toy.id"], Reported::Text("ä1".to_owned()));
+        assert_eq!(reported["toy.empty"], Reported::Text(String::new()));
+        assert_eq!(reported["toy.n3"], Reported::Text("later".to_owned()));
+        assert_eq!(reported["toy.n5"], Reported::Number(5.0));
+        assert!(timeline.take().reported.is_empty());
+    }
 
     #[test]
     fn a_timeline_describes_the_last_attempt_and_notes_those_before() {
