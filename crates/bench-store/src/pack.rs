@@ -4,7 +4,7 @@
 //! of stamps with seven bits a byte, strings once a block and by their number afterwards. What is rare (errors, connection
 //! phases) stands as JSON, so that new fields of these need no new format.
 //!
-//! [`write`] and [`read`] mirror each other line by line; both name every field, so that one added to the record does not
+//! `write` and `read` mirror each other line by line; both name every field, so that one added to the record does not
 //! compile before it is stored.
 
 use std::{

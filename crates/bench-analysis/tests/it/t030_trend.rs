@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic here is the report
 
-use bench_analysis::Trends;
 use bench_analysis::trend::confirm::confirm;
+use bench_analysis::{Analyzer, Trends};
 use llms_core::bench::{
     Annotation, AnnotationKind, Bounded, ChangeStatus, Confirmation, Estimate, Fingerprint, Level, PairUnit,
-    RegressionOutcome, RunPoint, TrendAnalysis, TrendAnalyzer as _, TrendDirection, TrendInput, TrendOptions,
-    TrendSeries,
+    PerformanceAnalyzer as _, RegressionOutcome, RunPoint, Summarizer as _, TrendAnalysis,
+    TrendAnalyzer as _, TrendDirection, TrendInput, TrendOptions, TrendSeries,
 };
 use llms_core::error::ErrorCode;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use time::{Duration, OffsetDateTime};
 
-use crate::support::each_seed;
+use crate::support::{self, each_seed};
 
 fn day(i: usize) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::days(20_000 + i as i64)
@@ -317,6 +317,48 @@ fn fewer_than_three_runs_are_refused_and_three_have_no_slope_yet() {
     assert!(three.metrics[0].slope.reason().unwrap().contains("needs 4 runs"));
     assert_eq!((three.verdict, three.data_points), (TrendDirection::Undecided, 3));
     assert!(Trends::with_options(TrendOptions { confidence: 0.3, ..TrendOptions::default() }).is_err());
+}
+
+/// What a run of one target takes, as records, judged by the analyzer: the way a history is really filled.
+#[test]
+fn series_come_from_analyses_and_from_summaries() {
+    let runs: Vec<_> = (0..14_u32)
+        .map(|i| {
+            let ttft = if i < 7 { 100.0 } else { 160.0 };
+            let records = (0..90_u32)
+                .map(|j| {
+                    let at = support::at_ms(f64::from(j) * 1000.0);
+                    let jitter = f64::from((j * 37 + i * 11) % 23);
+                    let r = support::record(&format!("{i}-{j}"), 0, u64::from(j), at);
+                    support::answered(r, ttft + jitter, 10.0, 5)
+                })
+                .collect();
+            let mut run = support::run(&["a"], records);
+            run.manifest.run_id = format!("r{i:04}");
+            run.manifest.started_at = day(i as usize);
+            run
+        })
+        .collect();
+    let analyzer = Analyzer::new();
+    let judged: Vec<_> = runs.iter().map(|r| analyzer.analyze(r).unwrap()).collect();
+    let pairs: Vec<_> = runs.iter().map(|r| &r.manifest).zip(&judged).collect();
+    let series = Trends::new().series(&pairs);
+    let has =
+        |m: &str, s: &str| series.iter().any(|x| x.metric == m && x.statistic == s && x.points.len() == 14);
+    assert!(
+        has("ttft", "p50") && has("e2e", "p95") && has("error_rate", "value") && has("throughput", "value")
+    );
+    let a = Trends::new().analyze(&TrendInput { series, annotations: Vec::new() }).unwrap();
+    let ttft = a.metrics.iter().find(|m| m.metric == "ttft" && m.statistic == "p50").unwrap();
+    assert_eq!((ttft.direction, ttft.data_points), (TrendDirection::Worse, 14), "{}", a.trend_summary);
+    assert!(ttft.changes.iter().any(|c| c.run_id == "r0007"), "{:?}", ttft.changes);
+    assert_eq!((a.verdict, a.latency_trend), (TrendDirection::Worse, Some(TrendDirection::Worse)));
+    // the contract's list of results, in any order; too few are an error
+    let mut results: Vec<_> = runs.iter().flat_map(|r| analyzer.summarize(r).unwrap()).collect();
+    results.reverse();
+    let from_results = Trends::new().of_results(&results).unwrap();
+    assert_eq!((from_results.data_points, from_results.latency_trend), (14, Some(TrendDirection::Worse)));
+    assert_eq!(Trends::new().of_results(&results[..2]).unwrap_err().code(), ErrorCode::InvalidInput);
 }
 
 #[test]
