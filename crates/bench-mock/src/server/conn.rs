@@ -11,6 +11,7 @@ use super::{
     listing,
     read::{self, Failed, MAX_AHEAD, Request},
     respond, route,
+    socket::Socket,
     write::{Buffers, Framing},
 };
 
@@ -57,10 +58,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, socket: TcpStream, number: u64) 
         return;
     }
     let Some(acceptor) = &shared.acceptor else {
-        return requests(shared, Connection::new(Link::Tcp(socket), number)).await;
+        return requests(shared, Connection::new(Link::Tcp(Socket::new(socket)), number)).await;
     };
     let limit = shared.config.limits.request_timeout;
-    let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(socket)).await else { return };
+    let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(Socket::new(socket))).await else {
+        return;
+    };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         return http2::serve(shared, stream, Vec::new(), number).await;
     }

@@ -2,20 +2,20 @@
 
 use std::io;
 
-use llms_core::time::{Clock, RealClock};
+use llms_core::time::{Clock, RealClock, Timestamp};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
 
-use super::http2;
+use super::{http2, socket::Socket};
 use crate::truth::{Stamps, Write};
 
 /// Where bytes go.
 pub(super) enum Link {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Socket),
+    Tls(Box<TlsStream<Socket>>),
     Stream(http2::Stream),
 }
 
@@ -28,14 +28,10 @@ impl Link {
     /// Appends one read to `buf`; 0 is the end. Nothing is lost when it is dropped before it is done.
     pub(super) async fn read_some(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => loop {
-                stream.readable().await?;
+            Self::Tcp(stream) => {
                 buf.reserve(16 << 10);
-                match stream.try_read_buf(buf) {
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    other => return other,
-                }
-            },
+                stream.read_buf(buf).await
+            }
             Self::Tls(stream) => {
                 buf.reserve(16 << 10);
                 stream.read_buf(buf).await
@@ -47,12 +43,21 @@ impl Link {
         }
     }
 
+    /// When the bytes that were read last came to this machine.
+    pub(super) fn arrived(&self) -> Timestamp {
+        match self {
+            Self::Tcp(stream) => stream.arrived(),
+            Self::Tls(stream) => stream.get_ref().0.arrived(),
+            Self::Stream(_) => RealClock.now(),
+        }
+    }
+
     /// Sends everything and says when: `before` the first system call, `after` the last. One call unless the client
     /// reads too slowly; whether it had to be waited for is the second value.
     pub(super) async fn write(&mut self, bytes: &[u8], tokens: u32) -> io::Result<(Write, bool)> {
         let before = RealClock.now();
         let waited = match self {
-            Self::Tcp(stream) => write_all(stream, bytes).await?,
+            Self::Tcp(stream) => write_all(stream.tcp(), bytes).await?,
             Self::Tls(stream) => {
                 stream.write_all(bytes).await?;
                 stream.flush().await?;
@@ -68,7 +73,7 @@ impl Link {
     pub(super) fn send_buffer(&self, bytes: usize) {
         #[cfg(unix)]
         if let Self::Tcp(stream) = self {
-            let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes);
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.tcp(), bytes);
         }
         #[cfg(not(unix))]
         let _ = bytes;
@@ -77,8 +82,8 @@ impl Link {
     /// Makes the coming end one that no client takes for a good one: a reset of the socket or of the stream.
     pub(super) fn reset(&mut self) {
         match self {
-            Self::Tcp(stream) => _ = stream.set_zero_linger(),
-            Self::Tls(stream) => _ = stream.get_ref().0.set_zero_linger(),
+            Self::Tcp(stream) => _ = stream.tcp().set_zero_linger(),
+            Self::Tls(stream) => _ = stream.get_ref().0.tcp().set_zero_linger(),
             Self::Stream(stream) => stream.break_off(),
         }
     }

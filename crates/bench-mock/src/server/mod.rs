@@ -43,6 +43,7 @@ mod respond;
 mod route;
 mod settings;
 mod sigv4;
+mod socket;
 mod stream;
 mod timer;
 mod tls;
@@ -251,6 +252,7 @@ async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    socket::stamp_arrivals(&listener);
     let clock = real_clock();
     let wall_offset = OffsetDateTime::now_utc().unix_timestamp_nanos() - i128::from(clock.now().as_nanos());
     let shared = Arc::new(Shared {

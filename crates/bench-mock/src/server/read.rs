@@ -89,10 +89,10 @@ struct Patience {
 }
 
 impl Patience {
-    /// Reads once; the instant it came.
+    /// Reads once; the instant at which it came to this machine.
     async fn read(&mut self, link: &mut Link, buf: &mut Vec<u8>) -> Result<Timestamp, Failed> {
         let read = self.within(link.read_some(buf)).await??;
-        let arrival = RealClock.now();
+        let arrival = link.arrived();
         if read == 0 {
             return Err(Failed::Gone);
         }

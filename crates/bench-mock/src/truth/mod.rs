@@ -28,7 +28,8 @@ pub struct TruthRecord {
     /// What the stamps of the writes mean.
     #[serde(default, skip_serializing_if = "Stamps::is_call")]
     pub stamps: Stamps,
-    /// When the request had been read in full.
+    /// When the last byte of the request came in: the kernel's stamp on Linux over HTTP/1.1, below TLS too; elsewhere, and over
+    /// HTTP/2, the instant at which it had been read in full.
     pub arrival_ns: Timestamp,
     /// When it got its slot; `None` when it was refused, or left while waiting.
     pub service_start_ns: Option<Timestamp>,
