@@ -73,7 +73,8 @@ impl Bench {
 
     /// CPU time and stamps under closed loop.
     pub(super) fn loads(&mut self) -> Result<(), String> {
-        let whole = Work { model: "whole", streams: 100, requests: 1000, tokens: TOKENS };
+        // A million tokens, so that what a run costs once is no more than its share of that.
+        let whole = Work { model: "whole", streams: 100, requests: 8000, tokens: TOKENS };
         let paced = Work { model: "paced", streams: 100, requests: 100, tokens: TOKENS };
         self.cpu(paced, "100 paced streams", [None, Some(1.5), Some(1.2)])?;
         self.cpu(whole, "whole responses", [Some(0.7), Some(3.0), Some(2.0)])?;
@@ -343,7 +344,7 @@ impl Bench {
     pub(super) fn rate(&mut self) -> Result<Result<String, String>, String> {
         process::say("requests/s, one-token streamed answers, 64 connections");
         let server = self.server(None)?;
-        let work = Work { model: "one", streams: 64, requests: 4000, tokens: 1 };
+        let work = Work { model: "one", streams: 64, requests: 40_000, tokens: 1 };
         let version = self.run(Command::new("oha").arg("--version"));
         let oha = version
             .map(|v| v.stdout.trim().to_owned())
@@ -372,7 +373,17 @@ impl Bench {
             if oha.is_ok() {
                 let body = r#"{"model":"one","messages":[{"role":"user","content":"oha"}],"stream":true,"max_tokens":1}"#;
                 let mut command = Command::new("oha");
-                command.args(["--no-tui", "--output-format", "json", "-n", "4000", "-c", "64", "-m", "POST"]);
+                command.args([
+                    "--no-tui",
+                    "--output-format",
+                    "json",
+                    "-n",
+                    "40000",
+                    "-c",
+                    "64",
+                    "-m",
+                    "POST",
+                ]);
                 command.args(["-T", "application/json", "-d", body]);
                 command.arg(format!("http://{}/v1/chat/completions", server.address));
                 let said = self.run(&mut command)?.stdout;

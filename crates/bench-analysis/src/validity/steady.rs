@@ -7,7 +7,7 @@ use llms_core::bench::Level;
 
 use super::Judge;
 use crate::population::Population;
-use crate::row::Row;
+use crate::row::Rows;
 use crate::stats::steady::{SeriesCheck, Verdict, steady_state};
 
 /// Least number of requests of a target that are looked at: the test needs 20 batches of five behind the cut.
@@ -18,8 +18,8 @@ impl Judge<'_> {
     pub(super) fn steady(&mut self, populations: &[Population]) {
         let (mut judged, mut steady) = (0, 0);
         for (target, population) in populations.iter().enumerate() {
-            let rows: Vec<Row> = population.rows.iter().collect();
-            let Some([ttft, e2e, in_flight]) = series(&rows) else { continue };
+            let rows = &population.rows;
+            let Some([ttft, e2e, in_flight]) = series(rows) else { continue };
             // A closed loop may have the same number in flight at every arrival; then it says nothing.
             let moves = in_flight.iter().any(|n| *n != in_flight[0]);
             let Ok(found) = steady_state(&ttft, &e2e, if moves { &in_flight } else { &e2e }) else {
@@ -80,13 +80,13 @@ fn described(name: &str, check: &SeriesCheck, requests: usize) -> String {
 
 /// Time to first token, end-to-end time, and requests in flight at each arrival; a failed request has the time that it took. `None` for
 /// too few, and where somebody was never sent.
-fn series(rows: &[Row]) -> Option<[Vec<f64>; 3]> {
+fn series(rows: &Rows) -> Option<[Vec<f64>; 3]> {
     if rows.len() < LEAST {
         return None;
     }
     let (mut ttft, mut e2e) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     let mut ends = Vec::with_capacity(rows.len());
-    for row in rows {
+    for row in rows.iter() {
         let (sent, end) = (row.sent?, row.end?);
         let after = |t: llms_core::time::Timestamp| t.saturating_since(sent).as_secs_f64();
         ttft.push(after(row.first.unwrap_or(end)));
