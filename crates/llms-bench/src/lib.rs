@@ -25,6 +25,7 @@ mod stress;
 pub mod target;
 mod telemetry;
 mod tokenizer;
+pub mod tokens;
 pub mod validate;
 pub mod work_args;
 
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
         Command::Plan(args) => forecast::execute(&args),
         Command::Report(args) => session::report(&args),
+        Command::Tokens(args) => tokens::execute(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),
         Command::Capacity(args) => block_on(capacity::execute(*args)),
