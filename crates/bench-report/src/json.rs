@@ -1,6 +1,6 @@
 //! The result as one JSON document, described by `docs/schema/result.schema.json`.
 
-use llms_core::bench::{Analysis, RunManifest, result::SCHEMA_VERSION};
+use llms_core::bench::{Analysis, ComparisonStudy, OptimizationReport, RunManifest, result::SCHEMA_VERSION};
 use serde::Serialize;
 
 use crate::Document;
@@ -11,6 +11,10 @@ struct Result<'a> {
     manifest: &'a RunManifest,
     analysis: &'a Analysis,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hints: Option<&'a OptimizationReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    study: Option<&'a ComparisonStudy>,
 }
 
 /// Renders the result as JSON.
@@ -23,6 +27,8 @@ pub fn render_json(doc: &Document<'_>) -> String {
         manifest: doc.manifest,
         analysis: doc.analysis,
         notes: doc.notes,
+        hints: doc.findings.hints,
+        study: doc.findings.study,
     };
     let mut json = serde_json::to_string_pretty(&result).expect("every type of the document has a JSON form");
     json.push('\n');

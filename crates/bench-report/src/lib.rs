@@ -1,5 +1,6 @@
 //! Analysis to terminal text, Markdown and JSON. Renders what it is given: computes no statistic, reads no clock.
 
+mod advice;
 mod json;
 mod markdown;
 mod metrics_page;
@@ -10,6 +11,7 @@ mod words;
 
 use llms_core::bench::{Analysis, RunManifest};
 
+pub use advice::Findings;
 pub use json::render_json;
 pub use markdown::render_markdown;
 pub use metrics_page::metrics_markdown;
@@ -26,6 +28,8 @@ pub struct Document<'a> {
     pub notes: &'a [String],
     /// Files written, as label and path.
     pub files: &'a [(String, String)],
+    /// What to change, how sure the ranks are.
+    pub findings: Findings<'a>,
 }
 
 /// How text is laid out.

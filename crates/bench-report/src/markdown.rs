@@ -43,6 +43,8 @@ pub fn render_markdown(doc: &Document<'_>) -> String {
     section("Not measured", &words::not_measured(a));
     section("Notes", &words::notes(doc));
     section("Validity", &reasons);
+    section("How sure the ranks are", &doc.findings.ranks());
+    section("What to change", &doc.findings.changes());
     let files: Vec<String> = doc.files.iter().map(|(label, path)| format!("{label}: {path}")).collect();
     section("Files", &files);
     out.truncate(out.trim_end().len());

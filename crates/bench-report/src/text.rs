@@ -92,6 +92,8 @@ pub fn render_text(doc: &Document<'_>, style: &Style) -> String {
     for line in &reasons {
         page.bullet(line);
     }
+    page.section("How sure the ranks are", &doc.findings.ranks());
+    page.section("What to change", &doc.findings.changes());
     let files: Vec<String> = doc.files.iter().map(|(label, path)| format!("{label}: {path}")).collect();
     page.section("Files", &files);
     page.out

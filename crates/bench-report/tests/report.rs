@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use bench_report::{Document, Style, render_json, render_markdown, render_text};
+use bench_report::{Document, Findings, Style, render_json, render_markdown, render_text};
 use llms_core::{
     ErrorCode, ErrorKind, ModelInfo,
     bench::{
-        Analysis, Bounded, BuildInfo, Comparison, EnvironmentInfo, ErrorGroup, ErrorRecord, Estimate,
-        Finding, Hashes, Level, Load, Measured, MetricSummary, Objective, ObjectiveVerdict, PairComparison,
-        QuantileEstimate, RunManifest, Scenario, Seeds, TargetAnalysis, TargetInfo, Throughput, TokenSummary,
-        Validity, Verdict, Winner, result::SCHEMA_VERSION,
+        Analysis, Bounded, BuildInfo, Comparison, ComparisonStudy, Effort, EnvironmentInfo, ErrorGroup,
+        ErrorRecord, Estimate, Evidence, Finding, Front, Hashes, HintCategory, Level, Load, Measured,
+        MetricSummary, Objective, ObjectiveVerdict, OptimizationReport, PairComparison, Priority,
+        QuantileEstimate, RankEstimate, Recommendation, RunManifest, Scenario, Seeds, StudyOptions,
+        TargetAnalysis, TargetInfo, Throughput, TokenSummary, Validity, Verdict, Winner,
+        result::SCHEMA_VERSION,
     },
     model::Capabilities,
     time::Timestamp,
@@ -154,7 +156,7 @@ fn analysis(m: &RunManifest, targets: Vec<TargetAnalysis>) -> Analysis {
 fn text(m: &RunManifest, a: &Analysis, width: usize) -> String {
     let files = [("run".to_owned(), ".llms-bench/runs/0191".to_owned())];
     render_text(
-        &Document { manifest: m, analysis: a, notes: &[], files: &files },
+        &Document { manifest: m, analysis: a, notes: &[], files: &files, findings: Findings::default() },
         &Style { width, color: false },
     )
 }
@@ -282,7 +284,7 @@ fn a_failed_target_says_why_and_what_to_do() {
         page.contains("b: 400 × rate_limit, HTTP 429: “slow | down”. injected by the simulation"),
         "{page}"
     );
-    let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[] };
+    let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[], findings: Findings::default() };
     assert!(render_markdown(&doc).contains("slow \\| down"));
 }
 
@@ -358,6 +360,7 @@ fn json_round_trips() {
         analysis: &a,
         notes: &["note".into()],
         files: &[],
+        findings: Findings::default(),
     }))
     .unwrap();
     assert_eq!(json["schema_version"], SCHEMA_VERSION);
@@ -380,4 +383,65 @@ fn objectives_are_judged_in_words() {
         page.contains("a: ttft:p99<150ms missed: 40.0 % [35.0, 45.0] of the requests, wanted 99 %"),
         "{page}"
     );
+}
+
+#[test]
+fn ranks_and_changes_are_said_in_few_lines() {
+    let m = manifest(&["a", "b"]);
+    let a = analysis(&m, vec![target("a", 1.0), target("b", 1.0)]);
+    let hint = |rule: &str| Recommendation {
+        rule: rule.into(),
+        target: "a".into(),
+        categories: vec![HintCategory::CostOptimization],
+        priority: Priority::High,
+        title: "less reasoning".into(),
+        description: "found".into(),
+        implementation: "do".into(),
+        evidence: vec![Evidence { what: "share".into(), value: 0.6, unit: "1".into(), n: 400 }],
+        effect: estimate(0.5, 0.4, 0.6),
+        effect_unit: "s".into(),
+        saving_usd_per_million: Measured::absent("no price"),
+        saving_percent: Measured::absent("no price"),
+        effort: Effort::Low,
+        refuted_by: "nothing".into(),
+    };
+    let hints = OptimizationReport {
+        recommendations: ["1", "2", "3", "4", "5"].map(hint).to_vec(),
+        not_judged: Vec::new(),
+    };
+    let rank = |target: &str, rank, rank_high, p_first| RankEstimate {
+        target: target.into(),
+        value: Bounded::finite(1.0),
+        rank,
+        rank_low: 1,
+        rank_high,
+        p_first,
+    };
+    let study = ComparisonStudy {
+        options: StudyOptions::default(),
+        confidence: 0.95,
+        blocks: 400,
+        resamples: 2000,
+        pairs: Vec::new(),
+        standings: BTreeMap::from([(
+            "latency".to_owned(),
+            vec![rank("a", 2, 2, 0.04), rank("b", 1, 1, 0.96)],
+        )]),
+        front: Front { coordinates: vec!["p95".into()], points: Vec::new() },
+        noise_floor: Vec::new(),
+    };
+    let findings = Findings { hints: Some(&hints), study: Some(&study) };
+    let doc = Document { manifest: &m, analysis: &a, notes: &[], files: &[], findings };
+    let page = render_text(&doc, &Style::default());
+    assert!(page.contains("first in latency: b 96 % (rank 1), a 4 % (rank 1–2)"), "{page}");
+    assert!(page.contains("a: less reasoning; effect 500 ms [400, 600] per request (n = 400)"), "{page}");
+    assert!(page.contains("2 more, and the evidence: `llms-bench tokens`"), "{page}");
+    assert!(page.find("Validity") < page.find("What to change"), "after the verdict: {page}");
+    assert!(render_markdown(&doc).contains("### What to change"));
+    let json: serde_json::Value = serde_json::from_str(&render_json(&doc)).unwrap();
+    assert_eq!(json["hints"]["recommendations"].as_array().unwrap().len(), 5, "JSON has all");
+    assert_eq!(serde_json::from_value::<ComparisonStudy>(json["study"].clone()).unwrap(), study);
+    let silent = Document { findings: Findings::default(), ..doc };
+    assert!(!render_text(&silent, &Style::default()).contains("What to change"));
+    assert!(!render_json(&silent).contains("\"study\""));
 }

@@ -20,7 +20,7 @@ use std::{
 
 use bench_analysis::Analyzer;
 use bench_mock::{Aspects, Configurator, MockModel, Profile};
-use bench_report::{Document, Style, render_text};
+use bench_report::{Document, Findings, Style, render_text};
 use bench_runner::Runner;
 use llms_core::{
     CallContext, ChatModel, ErrorCode,
@@ -118,7 +118,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (compared, _) = run(real, &targets, 1_000, None);
     let analysis = analyzer.analyze(&compared)?;
-    let doc = Document { manifest: &compared.manifest, analysis: &analysis, notes: &[], files: &[] };
+    let doc = Document {
+        manifest: &compared.manifest,
+        analysis: &analysis,
+        notes: &[],
+        files: &[],
+        findings: Findings::default(),
+    };
     println!("{}", render_text(&doc, &Style::default()));
     Ok(())
 }

@@ -60,6 +60,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Render a saved run again: judging is repeatable.
     Report(ReportArgs),
+    /// Several saved runs of one thing as one answer, with the run as the unit.
+    Aggregate(crate::aggregate::AggregateArgs),
     /// What the tokens of saved runs went into, what they cost, and what would save money, with the evidence.
     Tokens(crate::tokens::TokensArgs),
     /// Simulated vendors for anybody's client.

@@ -1,5 +1,6 @@
 //! The program's library: command line, configuration file, wiring, progress. The only crate that knows all others.
 
+pub mod aggregate;
 mod backpressure;
 mod calibrate;
 mod capacity;
@@ -9,6 +10,7 @@ mod doctor;
 pub mod exit;
 mod forecast;
 pub mod limit_args;
+mod lines;
 pub mod load_args;
 mod logging;
 mod mock_serve;
@@ -46,6 +48,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
         Command::Plan(args) => forecast::execute(&args),
         Command::Report(args) => session::report(&args),
+        Command::Aggregate(args) => aggregate::execute(&args),
         Command::Tokens(args) => tokens::execute(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),

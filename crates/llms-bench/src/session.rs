@@ -5,16 +5,20 @@ use std::{
     sync::Arc,
 };
 
-use bench_analysis::Analyzer;
+use bench_analysis::{
+    Analyzer,
+    optimize::{Engine, EngineOptions},
+};
 use bench_profiling::{ProbeOptions, ProcessProbe};
-use bench_report::Document;
+use bench_report::{Document, Findings};
 use bench_runner::Runner;
 use bench_store::{JsonlSink, RunDir, RunSink, ScratchSink, StoredRecords, Tee};
 use llms_core::{
     CallContext,
     bench::{
-        BenchmarkRunner, Budget, BuildInfo, Calibration, Level, RecordSource, RunManifest, RunPhase,
-        StopRule, Target,
+        Analysis, BenchmarkRunner, Budget, BuildInfo, Calibration, ComparisonStudy, Level,
+        OptimizationEngine, OptimizationReport, RecordSource, RunManifest, RunPhase, StopRule, StudyOptions,
+        Target,
     },
     wire::Transport,
 };
@@ -34,6 +38,9 @@ use crate::{
     telemetry,
     tokenizer::{self, Counter, counting},
 };
+
+/// Requests up to which hints and ranks come with every report.
+const IN_DEPTH: u64 = 25_000;
 
 /// How many targets a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +255,9 @@ fn conclude(
     let calibration = manifest.client.as_ref().and_then(|c| c.calibration.as_ref());
     notes.extend(calibration.map(calibrate::line));
     let analysis = analyzer.analyze_from(manifest, records).map_err(|e| Failure::run(e.message()))?;
-    let doc = Document { manifest, analysis: &analysis, notes: &notes, files: &files };
+    let (hints, study) = in_depth((manifest, records), analyzer, &analysis)?;
+    let findings = Findings { hints: hints.as_ref(), study: study.as_ref() };
+    let doc = Document { manifest, analysis: &analysis, notes: &notes, files: &files, findings };
     output::write(&doc, out)?;
     let share = |t: &llms_core::bench::TargetAnalysis| t.failed as f64 / (t.ok + t.failed).max(1) as f64;
     let lost = analysis
@@ -260,6 +269,30 @@ fn conclude(
         Level::Invalid if out.strict => Exit::Invalid,
         _ => Exit::Ok,
     })
+}
+
+/// What to change, and how sure the ranks are; neither above so many requests that it would take long.
+fn in_depth(
+    (manifest, records): (&RunManifest, &dyn RecordSource),
+    analyzer: &Analyzer,
+    analysis: &Analysis,
+) -> Result<(Option<OptimizationReport>, Option<ComparisonStudy>), Failure> {
+    let ended: u64 = analysis.targets.iter().map(|t| t.ok + t.failed).sum();
+    if ended == 0 || IN_DEPTH < ended {
+        return Ok((None, None));
+    }
+    let engine =
+        Engine::new(analyzer.clone(), EngineOptions::default()).map_err(|e| Failure::run(e.message()))?;
+    let hints = engine.optimize(manifest, records).map_err(|e| Failure::run(e.message()))?;
+    let study = match &analysis.comparison {
+        Some(_) => Some(
+            analyzer
+                .study_from(manifest, records, &StudyOptions::default())
+                .map_err(|e| Failure::run(e.message()))?,
+        ),
+        None => None,
+    };
+    Ok((Some(hints), study))
 }
 
 pub(crate) fn build_info() -> BuildInfo {

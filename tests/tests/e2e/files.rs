@@ -8,7 +8,7 @@ use bench_analysis::{
     cost::{PriceTable, Prices},
 };
 use bench_mock::{FaultKind, FaultRule, Preset, server::Protocol, server::ServerConfig};
-use bench_report::{Document, render_json};
+use bench_report::{Document, Findings, render_json};
 use bench_runner::{Runner, ScenarioRegistry};
 use bench_store::{RunDir, RunSink};
 use llms_core::{
@@ -94,7 +94,13 @@ async fn a_saved_run_is_read_back_and_judged_the_same() {
 /// The result as JSON, with notes.
 fn document(run: &RunResult, analysis: &Analysis) -> Value {
     let notes = ["a note".to_owned()];
-    let doc = Document { manifest: &run.manifest, analysis, notes: &notes, files: &[] };
+    let doc = Document {
+        manifest: &run.manifest,
+        analysis,
+        notes: &notes,
+        files: &[],
+        findings: Findings::default(),
+    };
     serde_json::from_str(&render_json(&doc)).unwrap()
 }
 

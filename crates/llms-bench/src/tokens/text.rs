@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-use llms_core::bench::{Disagreement, Estimate, Measured, Recheck, Recommendation, UsageAnalysis, WastePart};
+use llms_core::bench::{Disagreement, Measured, Recheck, Recommendation, UsageAnalysis, WastePart};
 
 use super::Told;
+use crate::lines::{estimate, item, measured, number};
 
 pub(crate) fn render(told: &Told, markdown: bool) -> String {
     let mut out = String::new();
     let heading = |level: usize, text: &str| {
         if markdown { format!("\n{} {text}\n\n", "#".repeat(level)) } else { format!("\n{text}\n") }
     };
-    let item = |text: &str| if markdown { format!("- {text}\n") } else { format!("  {text}\n") };
+    let item = |text: &str| item(text, markdown);
     out.push_str(heading(1, &format!("Tokens and cost of run {}", told.run_id)).trim_start());
     for u in &told.usage {
         let simulated = if u.simulated { " (simulated)" } else { "" };
@@ -23,7 +24,8 @@ pub(crate) fn render(told: &Told, markdown: bool) -> String {
         out.push_str(&item("nothing whose saving is beyond doubt"));
     }
     for r in &told.hints.recommendations {
-        out.push_str(&heading(3, &format!("{}: {} [{:?}]", r.target, r.title, r.priority).to_lowercase()));
+        let title = format!("{}: {} [{}]", r.target, r.title, format!("{:?}", r.priority).to_lowercase());
+        out.push_str(&heading(3, &title));
         out.extend(hint(r).iter().map(|l| item(l)));
     }
     if !told.hints.not_judged.is_empty() {
@@ -62,8 +64,8 @@ fn lines(u: &UsageAnalysis) -> Vec<String> {
         }
         Measured::Absent { absent } => l.push(format!("tokens: – {absent}")),
     }
-    l.push(format!("input per request: {}", measured(&u.input_per_request)));
-    l.push(format!("output per answer: {}", measured(&u.output_per_answer)));
+    l.push(format!("input per request: {}", measured(&u.input_per_request, "")));
+    l.push(format!("output per answer: {}", measured(&u.output_per_answer, "")));
     l.push(format!("tokenizer / usage: {}", disagreement(&u.counts.tokenizer)));
     l.push(format!("chunks / usage: {}", disagreement(&u.counts.chunks)));
     match &u.prompt {
@@ -88,7 +90,7 @@ fn lines(u: &UsageAnalysis) -> Vec<String> {
                 ("useful answer", &c.per_useful),
                 ("SLO-good answer", &c.per_slo_good),
             ] {
-                l.push(format!("$ per {what}: {}", measured(m)));
+                l.push(format!("$ per {what}: {}", measured(m, "")));
             }
             if !c.saved_by_cache_usd.is_zero() {
                 l.push(format!("the provider's cache saved {} $", c.saved_by_cache_usd));
@@ -117,7 +119,7 @@ fn waste(w: &WastePart) -> String {
         Measured::Value(d) => format!("{d} $"),
         Measured::Absent { absent } => format!("– {absent}"),
     };
-    format!("{} requests (share {}), {} tokens, {usd}", w.requests, measured(&w.share), w.tokens)
+    format!("{} requests (share {}), {} tokens, {usd}", w.requests, measured(&w.share, ""), w.tokens)
 }
 
 fn hint(r: &Recommendation) -> Vec<String> {
@@ -125,7 +127,7 @@ fn hint(r: &Recommendation) -> Vec<String> {
     let mut effect = format!("effect: {}", estimate(&r.effect));
     let _ = write!(effect, " {} per request", r.effect_unit);
     l.push(effect);
-    l.push(format!("saving per million requests, $: {}", measured(&r.saving_usd_per_million)));
+    l.push(format!("saving per million requests, $: {}", measured(&r.saving_usd_per_million, "")));
     if let Some(p) = r.saving_percent.value() {
         l.push(format!("saving, % of the spend: {}", estimate(p)));
     }
@@ -146,29 +148,4 @@ fn disagreement(m: &Measured<Disagreement>) -> String {
         Measured::Value(d) => format!("{} ({} / {})", estimate(&d.ratio), d.other, d.usage),
         Measured::Absent { absent } => format!("– {absent}"),
     }
-}
-
-fn measured(m: &Measured<Estimate>) -> String {
-    match m {
-        Measured::Value(e) => estimate(e),
-        Measured::Absent { absent } => format!("– {absent}"),
-    }
-}
-
-fn estimate(e: &Estimate) -> String {
-    let value = e.value.value.map_or("∞".to_owned(), number);
-    match (e.low.and_then(|b| b.value), e.high.and_then(|b| b.value)) {
-        (Some(low), Some(high)) => format!("{value} [{}, {}]", number(low), number(high)),
-        _ => format!("{value} (no interval: {})", e.note.as_deref().unwrap_or("unknown")),
-    }
-}
-
-/// Four significant digits, without exponents.
-fn number(x: f64) -> String {
-    if x == 0.0 || !x.is_finite() {
-        return format!("{x}");
-    }
-    let digits = (3 - x.abs().log10().floor() as i32).max(0) as usize;
-    let text = format!("{x:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

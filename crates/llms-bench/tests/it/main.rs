@@ -1,6 +1,7 @@
 //! The program as its users start it. One binary: each further one would be linked anew.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod aggregate;
 mod backpressure;
 mod cli;
 mod common;
@@ -12,5 +13,6 @@ mod otlp;
 mod preflight;
 mod secrets;
 mod t037_overhead;
+mod tokens;
 mod validate_mutations;
 mod work_flags;
