@@ -102,7 +102,7 @@ impl Findings<'_> {
 }
 
 /// A share of resamples as per cent: what was seen in all of so many, or in none, is not certain.
-fn chance(p: f64, resamples: u32) -> String {
+pub(crate) fn chance(p: f64, resamples: u32) -> String {
     let finest = 1.0 / f64::from(resamples.max(1));
     if p < finest {
         format!("< {}", number::percent(finest))

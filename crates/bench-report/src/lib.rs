@@ -1,21 +1,29 @@
 //! Analysis to terminal text, Markdown and JSON. Renders what it is given: computes no statistic, reads no clock.
 
 mod advice;
+mod aggregate;
 mod json;
 mod markdown;
 mod metrics_page;
 mod number;
+mod sheet;
+mod study;
 mod table;
 mod text;
+mod trend;
 mod words;
 
 use llms_core::bench::{Analysis, RunManifest};
 
 pub use advice::Findings;
+pub use aggregate::aggregate;
 pub use json::render_json;
 pub use markdown::render_markdown;
 pub use metrics_page::metrics_markdown;
+pub use sheet::Sheet;
+pub use study::study;
 pub use text::render_text;
+pub use trend::{checks, trend};
 
 /// What a report is made of.
 #[derive(Clone, Copy, Debug)]

@@ -62,11 +62,16 @@ fn idle_zeros_cut(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
+/// A number or its bound: `151 ms`, `> 60 s`.
+pub(crate) fn bound(b: Bounded, unit: &str) -> String {
+    let u = unit_for(unit, b.value.unwrap_or(0.0));
+    let suffix = if b.value.is_some() { u.suffix } else { "" };
+    format!("{}{suffix}", bounded(b, u, unit))
+}
+
 /// `151 ms`.
 pub(crate) fn value(e: &Estimate, unit: &str) -> String {
-    let u = unit_for(unit, e.value.value.unwrap_or(0.0));
-    let suffix = if e.value.value.is_some() { u.suffix } else { "" };
-    format!("{}{suffix}", bounded(e.value, u, unit))
+    bound(e.value, unit)
 }
 
 /// `151 ms [149, 154]`; without the brackets when there is no interval.

@@ -17,6 +17,11 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Whether it has no row below its head.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
     /// Drops columns (other than the first) that say nothing in any row; returns their heads.
     pub(crate) fn drop_absent(&mut self) -> Vec<String> {
         let columns = self.rows[0].len();

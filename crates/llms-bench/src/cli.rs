@@ -44,8 +44,8 @@ pub enum LogFormat {
     Json,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed, a plan does not fit its limits, a soak degrades or has spent its budget, a service stays down after a stress step · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
-reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate, a soak is too short for a slope · 130 interrupted, the partial result is saved";
+const EXIT_CODES: &str = "Exit codes: 0 fine · 1 a check of validate failed, a plan does not fit its limits, a gate failed, a soak degrades or has spent its budget, a service stays down after a stress step · 2 usage or configuration, nothing was sent · 3 the run failed, a target could not be \
+reached, or more than --max-error-rate of its requests failed · 4 INVALID result under --strict · 5 capacity could not certify a rate, a soak is too short for a slope, a gate could not decide · 130 interrupted, the partial result is saved";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -60,8 +60,15 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Render a saved run again: judging is repeatable.
     Report(ReportArgs),
-    /// Several saved runs of one thing as one answer, with the run as the unit.
-    Aggregate(crate::aggregate::AggregateArgs),
+    /// How sure the ranks of a saved comparison are: chance to be first, who is beaten by nobody, tails, gates, and how many
+    /// requests a wanted difference needs.
+    Study(crate::saved::StudyArgs),
+    /// Several saved runs of one thing as one answer, with the run as the unit: where the spread comes from, what stands out.
+    Aggregate(crate::saved::AggregateArgs),
+    /// Saved runs over time: where each number goes, what changed when, and what would confirm it.
+    Trend(crate::saved::TrendArgs),
+    /// Is a saved run worse than its baseline? Exit code 0 no, 1 yes, 5 cannot tell.
+    Gate(crate::saved::GateArgs),
     /// What the tokens of saved runs went into, what they cost, and what would save money, with the evidence.
     Tokens(crate::tokens::TokensArgs),
     /// Simulated vendors for anybody's client.

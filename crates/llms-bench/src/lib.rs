@@ -1,6 +1,5 @@
 //! The program's library: command line, configuration file, wiring, progress. The only crate that knows all others.
 
-pub mod aggregate;
 mod backpressure;
 mod calibrate;
 mod capacity;
@@ -18,6 +17,7 @@ mod output;
 pub mod plan;
 pub mod progress;
 pub mod providers;
+pub mod saved;
 mod scenarios;
 pub mod session;
 mod signals;
@@ -48,7 +48,10 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => block_on(session::execute(&args, Kind::Run)),
         Command::Plan(args) => forecast::execute(&args),
         Command::Report(args) => session::report(&args),
-        Command::Aggregate(args) => aggregate::execute(&args),
+        Command::Study(args) => saved::study(&args),
+        Command::Aggregate(args) => saved::aggregate(&args),
+        Command::Trend(args) => saved::trend(&args),
+        Command::Gate(args) => saved::gate(&args),
         Command::Tokens(args) => tokens::execute(&args),
         Command::Mock(MockCommand::Serve(args)) => block_on(mock_serve::serve(&args)),
         Command::Doctor(args) => block_on(doctor::examine(&args)),

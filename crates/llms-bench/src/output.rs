@@ -48,6 +48,12 @@ fn width() -> usize {
     rustix::termios::tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col)).clamp(60, 120)
 }
 
+/// How text is laid out there.
+pub(crate) fn style() -> Style {
+    let color = io::stdout().is_terminal() && process_env("NO_COLOR").is_none();
+    Style { width: width(), color }
+}
+
 /// Writes to standard output. A reader that closes early (`| head`) is no failure of ours.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
@@ -66,9 +72,8 @@ pub(crate) fn write(doc: &Document<'_>, out: &OutputArgs) -> Result<(), Failure>
         files.extend(path.as_ref().map(|p| (label.to_owned(), p.display().to_string())));
     }
     let doc = &Document { files: &files, ..*doc };
-    let color = io::stdout().is_terminal() && process_env("NO_COLOR").is_none();
     let text = match out.format {
-        Format::Text => render_text(doc, &Style { width: width(), color }),
+        Format::Text => render_text(doc, &style()),
         Format::Markdown => render_markdown(doc),
         Format::Json => render_json(doc),
     };

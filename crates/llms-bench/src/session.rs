@@ -39,8 +39,8 @@ use crate::{
     tokenizer::{self, Counter, counting},
 };
 
-/// Requests up to which hints and ranks come with every report.
-const IN_DEPTH: u64 = 25_000;
+/// Requests up to which hints and ranks come with every report: beyond, they would cost more than the rest of the judging.
+const IN_DEPTH: u64 = 5_000;
 
 /// How many targets a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,6 +256,11 @@ fn conclude(
     notes.extend(calibration.map(calibrate::line));
     let analysis = analyzer.analyze_from(manifest, records).map_err(|e| Failure::run(e.message()))?;
     let (hints, study) = in_depth((manifest, records), analyzer, &analysis)?;
+    if hints.is_none() && IN_DEPTH < ended(&analysis) {
+        notes.push(format!(
+            "more than {IN_DEPTH} requests: what to change and how sure ranks are is told by `llms-bench tokens` and `llms-bench study`"
+        ));
+    }
     let findings = Findings { hints: hints.as_ref(), study: study.as_ref() };
     let doc = Document { manifest, analysis: &analysis, notes: &notes, files: &files, findings };
     output::write(&doc, out)?;
@@ -271,14 +276,18 @@ fn conclude(
     })
 }
 
+/// Requests that ended in the window.
+fn ended(analysis: &Analysis) -> u64 {
+    analysis.targets.iter().map(|t| t.ok + t.failed).sum()
+}
+
 /// What to change, and how sure the ranks are; neither above so many requests that it would take long.
 fn in_depth(
     (manifest, records): (&RunManifest, &dyn RecordSource),
     analyzer: &Analyzer,
     analysis: &Analysis,
 ) -> Result<(Option<OptimizationReport>, Option<ComparisonStudy>), Failure> {
-    let ended: u64 = analysis.targets.iter().map(|t| t.ok + t.failed).sum();
-    if ended == 0 || IN_DEPTH < ended {
+    if !(1..=IN_DEPTH).contains(&ended(analysis)) {
         return Ok((None, None));
     }
     let engine =

@@ -147,8 +147,15 @@ fn error_rate(runs: &[&RunDigest], options: &AggregateOptions) -> Measured<Estim
     if shares.is_empty() {
         return Measured::absent("no request ended");
     }
-    let note = shares.iter().all(|s| *s == shares[0]).then(|| "every run has the same share".to_owned());
-    claim(&shares, |s| s.clamp(0.0, 1.0), "t on shares of runs", note, options)
+    let mut told = claim(&shares, |s| s.clamp(0.0, 1.0), "t on shares of runs", None, options);
+    // No spread between runs is no proof that there is none: an interval without width would be a claim.
+    if let Measured::Value(estimate) = &mut told
+        && shares.iter().all(|s| *s == shares[0])
+    {
+        (estimate.low, estimate.high) = (None, None);
+        estimate.note = Some("every run has the same share: no spread to make an interval of".to_owned());
+    }
+    told
 }
 
 /// Two-level variance of the logarithms. Runs may differ in length: m is the harmonic mean of their effective requests.

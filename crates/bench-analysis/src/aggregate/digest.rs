@@ -37,7 +37,7 @@ pub(crate) fn digest(
         run_id: manifest.run_id.clone(),
         started_at: manifest.started_at,
         target: info.name.clone(),
-        model: match &model.endpoint {
+        model: match info.stable_endpoint() {
             Some(endpoint) => format!("{}:{} at {endpoint}", model.provider, model.model),
             None => format!("{}:{}", model.provider, model.model),
         },

@@ -23,7 +23,7 @@ fn five_runs_are_one_answer_and_their_requests_one_distribution() {
         saved.iter().map(|r| r.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let asked = [&["aggregate"], &ids[..], &["--include-invalid"]].concat();
-    let text = bench.run(&asked).with(0).says("over 5 runs").says("ttft, p50 of a run");
+    let text = bench.run(&asked).with(0).says("over 5 runs").says("TTFT");
     assert!(text.stdout.lines().all(|l| l.chars().count() <= 80), "{}", text.stdout);
     let json: Value =
         serde_json::from_str(&bench.run(&[&asked[..], &["--format", "json"]].concat()).with(0).stdout)

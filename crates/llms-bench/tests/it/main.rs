@@ -11,6 +11,7 @@ mod forecast;
 mod mock_serve;
 mod otlp;
 mod preflight;
+mod saved;
 mod secrets;
 mod t037_overhead;
 mod tokens;

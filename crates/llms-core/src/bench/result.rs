@@ -68,6 +68,14 @@ pub struct TargetInfo {
     pub unavailable: Option<String>,
 }
 
+impl TargetInfo {
+    /// The address that makes two runs of this target comparable, if it has one. The built-in simulation takes another port each
+    /// time, which says nothing.
+    pub fn stable_endpoint(&self) -> Option<&str> {
+        if self.simulated { Some("simulated") } else { self.model.endpoint.as_deref() }
+    }
+}
+
 /// Hashes that make two runs comparable: SHA-256, hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -46,7 +46,7 @@ impl Fingerprint {
             configuration_hash: manifest.hashes.scenario.clone(),
             prompt_set_hash: manifest.hashes.data.clone(),
             model: info.map(|t| format!("{}:{}", t.model.provider, t.model.model)).unwrap_or_default(),
-            endpoint: info.and_then(|t| t.model.endpoint.clone()),
+            endpoint: info.and_then(|t| t.stable_endpoint()).map(str::to_owned),
             client: (!known.is_empty()).then(|| known.join(", ")),
         }
     }
