@@ -104,10 +104,12 @@ impl Findings<'_> {
 /// A share of resamples as per cent: what was seen in all of so many, or in none, is not certain.
 pub(crate) fn chance(p: f64, resamples: u32) -> String {
     let finest = 1.0 / f64::from(resamples.max(1));
+    // As many decimals as the finest share needs: 99.95 % is not 100 %.
+    let decimals = (-(finest * 100.0).log10()).ceil().max(0.0) as usize;
     if p < finest {
-        format!("< {}", number::percent(finest))
+        format!("< {:.decimals$} %", finest * 100.0)
     } else if 1.0 - finest < p {
-        format!("> {}", number::percent(1.0 - finest))
+        format!("> {:.decimals$} %", (1.0 - finest) * 100.0)
     } else {
         number::percent(p)
     }

@@ -107,7 +107,15 @@ fn one(
     let (b, c) = (values(&before, scale), values(&now, scale));
     let alpha = 1.0 - options.confidence;
     let few = b.len() + c.len() < RUNS_MIN;
-    let told = if few { within_runs(&before, &now, scale, alpha) } else { between_runs(&b, &c, alpha)? };
+    let within = || within_runs(&before, &now, scale, alpha);
+    let mut told = if few { within() } else { between_runs(&b, &c, alpha)? };
+    // Runs without spread, such as none with a failure, say no more than the runs themselves can: 0 of 40 is not 0 %.
+    let mut rests_within = few;
+    if told.as_ref().is_some_and(|t| t.se == 0.0)
+        && let Some(own) = within().filter(|own| 0.0 < own.se)
+    {
+        (told, rests_within) = (Some(own), true);
+    }
     let Some(told) = told else {
         let why = "fewer than five runs, and the newest have no interval of their own: more runs are needed";
         (out.effect, out.reason) = (Measured::absent(why), why.to_owned());
@@ -136,7 +144,9 @@ fn one(
     };
     // a value beyond its limit on the current side can only be worse than it looks
     let hidden = now.runs.iter().any(|r| r.open) && series.better() != Better::Higher;
-    let caveat = if few {
+    let caveat = if !few && rests_within {
+        "the runs do not vary, so that the interval holds the noise within the newest ones"
+    } else if few {
         "one side has so few runs that the interval holds the noise within runs only, not between them"
     } else {
         ""

@@ -18,6 +18,7 @@ mod t010_simulation;
 mod t013_tokens;
 mod t015_scores;
 mod t030_change_points;
+mod t030_checks;
 mod t030_trend;
 mod t031_comparator;
 mod t032_aggregator;
