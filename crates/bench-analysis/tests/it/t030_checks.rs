@@ -1,7 +1,7 @@
 //! T030, checks against a baseline: three outcomes, never a pass for what cannot be compared or was not seen.
 
 use bench_analysis::Trends;
-use llms_core::bench::{Bounded, RegressionOutcome, TrendAnalyzer};
+use llms_core::bench::{Bounded, RegressionOutcome, TrendAnalyzer, TrendSeries};
 
 use crate::{
     support::each_seed,

@@ -6,8 +6,8 @@ use bench_analysis::trend::confirm::confirm;
 use bench_analysis::{Analyzer, Trends};
 use llms_core::bench::{
     Annotation, AnnotationKind, Bounded, ChangeStatus, Confirmation, Estimate, Fingerprint, Level, PairUnit,
-    PerformanceAnalyzer as _, RegressionOutcome, RunPoint, Summarizer as _, TrendAnalysis,
-    TrendAnalyzer as _, TrendDirection, TrendInput, TrendOptions, TrendSeries,
+    PerformanceAnalyzer as _, RunPoint, Summarizer as _, TrendAnalysis, TrendAnalyzer as _, TrendDirection,
+    TrendInput, TrendOptions, TrendSeries,
 };
 use llms_core::error::ErrorCode;
 use proptest::prelude::*;
